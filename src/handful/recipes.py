@@ -1,0 +1,442 @@
+"""A recipe: learner + query rule + rounds, as frozen dataclasses and as TOML, both ways.
+
+::
+
+    name = "ccl"            # what ran, for tables
+    schedule = "auto"       # fast | published | auto: fast on a CPU, published on a GPU
+    split = "auto"          # 80/20 | official | none | auto: official where the set has one
+    classes = "known"       # known: the set's list | grow: a class exists once it was answered
+    seed = 0
+
+    [learner]
+    name = "ccl"
+    ccl_form = "centroids"  # any option of the learner
+
+    [query]
+    name = "entropy"
+    on = "clusters"         # any field of the rule
+
+    [rounds]
+    initial = 75            # left out: chosen by the size of the training part
+    batch = 75
+    budget = 750
+
+An option that is left out has its default.  `Recipe.resolved` writes every option down;
+that text, its hash, the seed and the version of handful are kept with every run.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from hashlib import sha256
+from typing import Any, Literal, TypeAlias, get_type_hints
+
+from handful.errors import MissingPart, RecipeError, UnknownName
+from handful.loop import Plan
+from handful.registry import LEARNERS, QUERIES, Registry
+from handful.settings import (
+    check_fields,
+    check_type,
+    field_type,
+    field_types,
+    frozen,
+    key,
+    parse,
+    toml,
+)
+from handful.types import Learner, Query
+
+__all__ = [
+    "RECIPES",
+    "LearnerPart",
+    "QueryPart",
+    "Recipe",
+    "Rounds",
+    "combine",
+    "from_toml",
+    "recipe",
+    "to_toml",
+]
+
+Schedule: TypeAlias = Literal["auto", "fast", "published"]
+Split: TypeAlias = Literal["auto", "80/20", "official", "none"]
+FAST_TRAIN = 20_000  # images of the training part that the fast schedule looks at
+_LARGE = 20_000  # from here on the paper's 250 + 250 k, below 1 % of the training part
+_FAST_COUNTS = (250, 500, 1_000, 1_500, 2_500, 4_000, 5_000)
+
+
+@dataclass(frozen=True)
+class LearnerPart:
+    """A learner by name, with the options that differ from its defaults."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", dict(sorted(self.options.items())))
+
+
+@dataclass(frozen=True)
+class QueryPart:
+    """A query rule by name, with the fields that differ from its defaults."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", dict(sorted(self.options.items())))
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How many labels, and when.  ``None``: by the size of the training part.
+
+    ``budget`` includes ``initial``; ``counts`` (totals of labels, rising) replaces all three.
+    """
+
+    initial: int | None = None
+    batch: int | None = None
+    budget: int | None = None
+    counts: tuple[int, ...] = ()
+    initial_draw: Literal["random", "rule"] = "random"
+
+    def __post_init__(self) -> None:
+        low = {"initial": 0, "batch": 1, "budget": 0}
+        for name, least in low.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise RecipeError(f"rounds.{name} is {value}: it must be {least} or more")
+        if any(b <= a for a, b in zip((0, *self.counts), self.counts, strict=False)):
+            raise RecipeError(f"rounds.counts must rise from above 0, got {list(self.counts)}")
+
+    def resolved(self, n_train: int, *, fast: bool) -> Rounds:
+        """Fill in what was left open.
+
+        Large sets follow the CCL paper, 250 + 250 k up to 5,000 labels (``fast``: seven points
+        of that curve).  Small sets get 1 % of the training part, rounded up to 25, ten times.
+        """
+        if self.counts:
+            counts = self.counts
+            return replace(self, initial=counts[0], batch=counts[0], budget=counts[-1])
+        untouched = (self.initial, self.batch, self.budget) == (None, None, None)
+        if n_train >= _LARGE and fast and untouched:
+            return replace(self, counts=_FAST_COUNTS).resolved(n_train, fast=fast)
+        step = 250 if n_train >= _LARGE else 25 * max(1, -(-n_train // 2_500))
+        batch = self.batch or step
+        initial = self.initial if self.initial is not None else (self.batch or step)
+        if self.budget is not None:
+            initial = min(initial, self.budget)
+        rounds = 20 if n_train >= _LARGE else 10
+        budget = self.budget if self.budget is not None else max(initial, rounds * batch)
+        draw = "rule" if initial == 0 else self.initial_draw
+        return replace(self, initial=initial, batch=batch, budget=budget, initial_draw=draw)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run, apart from the data."""
+
+    name: str
+    learner: LearnerPart
+    query: QueryPart = QueryPart("random")
+    rounds: Rounds = Rounds()
+    schedule: Schedule = "auto"
+    split: Split = "auto"
+    classes: Literal["known", "grow"] = "known"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for name in ("schedule", "split", "classes"):
+            check_type(name, getattr(self, name), hints[name])
+
+    @property
+    def plan(self) -> Plan:
+        """The loop's plan; what the recipe leaves open is filled in as for a small set."""
+        rounds = self.rounds.resolved(0, fast=True)
+        return Plan(
+            initial=rounds.initial or 0,
+            batch=rounds.batch or 1,
+            budget=rounds.budget or 0,
+            counts=rounds.counts,
+            initial_draw=rounds.initial_draw,
+        )
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits of the TOML without the seed: equal for runs that may be pooled."""
+        return sha256(to_toml(replace(self, seed=0)).encode()).hexdigest()[:16]
+
+    def checked(self) -> Recipe:
+        """The recipe itself when its names and options exist and have the right types."""
+        check_fields(f"learner {self.learner.name!r}", *_learner(self.learner))
+        check_fields(f"query {self.query.name!r}", *_query(self.query))
+        return self
+
+    def resolved(self, n_train: int, *, official: bool, gpu: bool = False) -> Recipe:
+        """Write everything down: schedule, split, rounds and every option with its value."""
+        self.checked()
+        schedule = self.schedule
+        if schedule == "auto":
+            schedule = "published" if gpu else "fast"
+        split = self.split
+        if split == "auto":
+            split = "official" if official else "80/20"
+        options = _options(self.learner, schedule)
+        options = options.resolved() if hasattr(options, "resolved") else options
+        rule, given = _query(self.query)
+        return replace(
+            self,
+            learner=LearnerPart(self.learner.name, _written(options)),
+            query=QueryPart(self.query.name, _written(rule(**given))),
+            rounds=self.rounds.resolved(n_train, fast=schedule == "fast"),
+            schedule=schedule,
+            split=split,
+        )
+
+    def build(self) -> tuple[Learner, Query]:
+        """Make learner and rule; a rule that needs what the learner does not give is an error."""
+        self.checked()
+        learner: Learner = LEARNERS.get(self.learner.name)(_options(self.learner, self.schedule))
+        rule, given = _query(self.query)
+        query: Query = rule(**given)
+        if missing := sorted(query.needs - learner.gives):
+            able = [n for n in LEARNERS if LEARNERS.get(n).gives >= query.needs]
+            raise MissingPart(
+                f"query {self.query.name!r} needs {missing[0]!r}, which learner"
+                f" {self.learner.name!r} does not give: take one of {', '.join(able) or 'none'}"
+            )
+        return learner, query
+
+    def set(self, assignment: str) -> Recipe:
+        """A copy with one ``KEY=VALUE`` changed, e.g. ``learner.lr=1e-3`` or ``seed=3``."""
+        path, equals, text = assignment.partition("=")
+        part, _, option = path.strip().rpartition(".")
+        if not equals or not option:
+            raise RecipeError(f"--set {assignment!r} is no KEY=VALUE: write learner.lr=1e-3")
+        if part in ("learner", "query") and option != "name":
+            holder = getattr(self, part)
+            known = field_types(*(_learner if part == "learner" else _query)(holder)[:1])
+            if option not in known:
+                raise UnknownName(f"option of {part} {holder.name!r}", option, known)
+            value = parse(text.strip(), known[option], where=path.strip())
+            return replace(
+                self, **{part: replace(holder, options={**holder.options, option: value})}
+            )
+        if part == "rounds":
+            value = parse(text.strip(), field_type(Rounds, option), where=path.strip())
+            return replace(self, rounds=replace(self.rounds, **{option: value}))
+        if part == "" and option not in ("learner", "query", "rounds"):
+            value = parse(text.strip(), field_type(Recipe, option), where=option)
+            return replace(self, **{option: value})
+        raise UnknownName("part of a recipe", path.strip(), _settable(self))
+
+
+RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe")
+
+
+def recipe(name: str, **changes: Any) -> Recipe:
+    """A registered recipe, with changes.
+
+    ``learner`` and ``query`` take a mapping of options; ``initial``, ``batch``, ``budget``,
+    ``counts`` and ``initial_draw`` go to the rounds; the rest are fields of `Recipe`.
+    """
+    made = RECIPES.get(name)()
+    rounds = {f.name: changes.pop(f.name) for f in fields(Rounds) if f.name in changes}
+    for part in ("learner", "query"):
+        if isinstance(changes.get(part), Mapping):
+            holder = getattr(made, part)
+            changes[part] = replace(holder, options={**holder.options, **changes[part]})
+    known = {f.name for f in fields(Recipe)}
+    if unknown := sorted(set(changes) - known):
+        raise UnknownName("key of a recipe", unknown[0], known | {f.name for f in fields(Rounds)})
+    return replace(made, rounds=replace(made.rounds, **rounds), **changes).checked()
+
+
+def combine(base: Recipe, *, learner: str | None = None, query: str | None = None) -> Recipe:
+    """Any learner with any rule: replace either, with default options."""
+    if learner is not None and learner != base.learner.name:
+        base = replace(base, learner=LearnerPart(learner))
+    if query is not None and query != base.query.name:
+        base = replace(base, query=QueryPart(query))
+    if learner is not None or query is not None:
+        base = replace(base, name=f"{base.learner.name}+{base.query.name}")
+    return base.checked()
+
+
+# --- the recipes of this version -----------------------------------------------------------
+
+_BY_CLUSTERS = QueryPart("entropy", {"on": "clusters"})
+_PRINTED = {"ccl_form": "centroids", "similarity": "neg_sq", "tau": 1.0, "augment": "none"}
+_NO_LABELS = Rounds(initial=0, batch=1, budget=0)
+
+
+@RECIPES.register("ccl")
+def ccl() -> Recipe:
+    """CCL as the paper prints it: Eq. 7 over centroids, entropy of the clusters."""
+    return Recipe("ccl", LearnerPart("ccl", _PRINTED), _BY_CLUSTERS)
+
+
+@RECIPES.register("ccl-student")
+def ccl_student() -> Recipe:
+    """CCL with one Student distribution for training, query and prediction, and augmentation."""
+    options = {"ccl_form": "student", "augment": "auto"}
+    return Recipe("ccl-student", LearnerPart("ccl", options), _BY_CLUSTERS)
+
+
+@RECIPES.register("ccl-clustering-only")
+def ccl_clustering_only() -> Recipe:
+    """CCL without its labelled loss: labels place the centroids, nothing else (Table 2)."""
+    options = {**_PRINTED, "w_ccl": 0.0}
+    return Recipe("ccl-clustering-only", LearnerPart("ccl", options), _BY_CLUSTERS)
+
+
+@RECIPES.register("ccl-random")
+def ccl_random() -> Recipe:
+    """CCL with images asked at random: what the query adds is the difference."""
+    return Recipe("ccl-random", LearnerPart("ccl", _PRINTED), QueryPart("random"))
+
+
+@RECIPES.register("dcec")
+def dcec() -> Recipe:
+    """Deep convolutional embedded clustering: a clustering without one label."""
+    return Recipe("dcec", LearnerPart("dcec"), QueryPart("random"), _NO_LABELS)
+
+
+@RECIPES.register("dec")
+def dec() -> Recipe:
+    """Deep embedded clustering: a clustering without one label."""
+    return Recipe("dec", LearnerPart("dec"), QueryPart("random"), _NO_LABELS)
+
+
+@RECIPES.register("kmeans")
+def kmeans() -> Recipe:
+    """k-means on pixels or features: the control that sees no label."""
+    return Recipe("kmeans", LearnerPart("kmeans"), QueryPart("random"), _NO_LABELS)
+
+
+@RECIPES.register("random")
+def random() -> Recipe:
+    """A supervised CNN, images asked at random."""
+    return Recipe("random", LearnerPart("cnn"), QueryPart("random"))
+
+
+@RECIPES.register("entropy")
+def entropy() -> Recipe:
+    """A supervised CNN, images of highest entropy asked."""
+    return Recipe("entropy", LearnerPart("cnn"), QueryPart("entropy"))
+
+
+@RECIPES.register("least-confidence")
+def least_confidence() -> Recipe:
+    """A supervised CNN, images with the lowest best probability asked."""
+    return Recipe("least-confidence", LearnerPart("cnn"), QueryPart("least-confidence"))
+
+
+@RECIPES.register("margin")
+def margin() -> Recipe:
+    """A supervised CNN, images with the smallest gap between the best two asked."""
+    return Recipe("margin", LearnerPart("cnn"), QueryPart("margin"))
+
+
+@RECIPES.register("probe")
+def probe() -> Recipe:
+    """Logistic regression on pixels, images asked at random: the control of every table."""
+    return Recipe("probe", LearnerPart("probe"), QueryPart("random"))
+
+
+@RECIPES.register("encoder-head")
+def encoder_head() -> Recipe:
+    """Logistic regression on a pre-trained auto-encoder's code, images asked at random."""
+    return Recipe("encoder-head", LearnerPart("encoder-head"), QueryPart("random"))
+
+
+# --- TOML ----------------------------------------------------------------------------------
+
+
+def to_toml(made: Recipe) -> str:
+    """The recipe as TOML; `from_toml` gives an equal recipe back."""
+    lines = [f"{f} = {toml(getattr(made, f))}" for f in _TOP]
+    for part in ("learner", "query"):
+        holder = getattr(made, part)
+        lines += ["", f"[{part}]", f"name = {toml(holder.name)}"]
+        lines += [f"{key(k)} = {toml(v)}" for k, v in holder.options.items()]
+    chosen = {f.name: getattr(made.rounds, f.name) for f in fields(Rounds)}
+    lines += ["", "[rounds]"]
+    lines += [f"{k} = {toml(v)}" for k, v in chosen.items() if v is not None and v != ()]
+    return "\n".join(lines) + "\n"
+
+
+def from_toml(text: str, *, check: bool = True) -> Recipe:
+    """Read a recipe; ``check=False`` leaves names and options unlooked at until it is built."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"the recipe is no TOML: {error}") from error
+    if unknown := sorted(set(table) - {*_TOP, "learner", "query", "rounds"}):
+        raise UnknownName("key of a recipe", unknown[0], {*_TOP, "learner", "query", "rounds"})
+    if not isinstance(table.get("learner"), dict) or "name" not in table["learner"]:
+        raise RecipeError("the recipe names no learner: add a table [learner] with its name")
+    hints = get_type_hints(Recipe)
+    top = {k: check_type(k, frozen(table[k]), hints[k]) for k in _TOP if k in table}
+    rounds = {k: frozen(v) for k, v in table.get("rounds", {}).items()}
+    check_fields("rounds", Rounds, rounds)
+    learner, query = (
+        {k: frozen(v) for k, v in table.get(part, {"name": "random"}).items()}
+        for part in ("learner", "query")
+    )
+    name = check_type("learner.name", learner.pop("name"), str)
+    made = Recipe(
+        name=top.pop("name", name),
+        learner=LearnerPart(name, learner),
+        query=QueryPart(check_type("query.name", query.pop("name", "random"), str), query),
+        rounds=Rounds(**rounds),
+        **top,
+    )
+    return made.checked() if check else made
+
+
+_TOP = ("name", "schedule", "split", "classes", "seed")
+
+
+# --- names, options and their types --------------------------------------------------------
+
+
+def _learner(part: LearnerPart) -> tuple[type[Any], Mapping[str, Any]]:
+    import handful.learners  # fills the registry; torch comes with it, so not before it is needed
+
+    assert handful.learners  # the import is for its effect
+    return LEARNERS.get(part.name).Options, part.options
+
+
+def _query(part: QueryPart) -> tuple[type[Any], Mapping[str, Any]]:
+    import handful.queries
+
+    assert handful.queries
+    return QUERIES.get(part.name), part.options
+
+
+def _options(part: LearnerPart, schedule: str) -> Any:
+    """The learner's options; a schedule that is still open is a CPU's."""
+    kind, given = _learner(part)
+    if "schedule" in field_types(kind) and "schedule" not in given:
+        given = {**given, "schedule": "fast" if schedule == "auto" else schedule}
+    return kind(**given)
+
+
+def _written(options: Any) -> dict[str, Any]:
+    """Every field with its value; what is ``None`` by default and still ``None`` is left out."""
+    default = {f.name: f.default for f in fields(options)}
+    return {
+        k: v
+        for k, v in asdict(options).items()
+        if not (v is None and default[k] in (None, MISSING))
+    }
+
+
+def _settable(made: Recipe) -> list[str]:
+    parts = [f"learner.{k}" for k in field_types(_learner(made.learner)[0])]
+    parts += [f"query.{k}" for k in field_types(_query(made.query)[0])]
+    return [*_TOP, *parts, *(f"rounds.{f.name}" for f in fields(Rounds))]
