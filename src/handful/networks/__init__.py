@@ -1,1 +1,1 @@
-"""."""
+"""Networks: modules with a forward pass and nothing else."""
