@@ -1,0 +1,689 @@
+"""The book: every answer is an event, appended and never changed.
+
+::
+
+    answers --events_of--> events --append--> the book --derived--> classes, what is known,
+                                                                    what is open, the round
+
+The same events always give the same state: a run that was killed goes on from its
+book.  Nothing is updated; a correction, an undo, a merge of classes are events too,
+and the last event on an image wins within its rank (`RANK`).
+
+Cost: an append is O(images it names); `known`, `sources` and `open` cost one vector
+copy of the pool plus the rows that changed since the last call.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.errors import AnswerError, InputError
+from handful.types import (
+    SOURCES,
+    UNKNOWN,
+    Answer,
+    Answers,
+    Array,
+    Classes,
+    Event,
+    PairAnswer,
+    Pool,
+    Question,
+    Source,
+)
+
+__all__ = ["KINDS", "RANK", "LabelBook", "Standing", "class_events"]
+
+Standings: TypeAlias = Literal["open", "labelled", "later", "unsure", "none", "broken"]
+STATES: tuple[Standings, ...] = ("open", "labelled", "later", "unsure", "none", "broken")
+OPEN, LABELLED, LATER, UNSURE, NONE, BROKEN = range(len(STATES))
+
+# A lower rank never overwrites a higher one; within a rank the later event wins.
+RANK: Mapping[str, int] = {
+    "weak": 0, "accepted": 1, "copied": 2, "imported": 3, "group": 4,
+    "initial": 5, "oracle": 5, "hand": 5, "audit": 5,
+}  # fmt: skip
+_HAND = RANK["hand"]
+
+# Every kind of event, with the fields that its data must hold.
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "asked": ("round", "question", "ids", "pairs", "tags", "memo", "draw"),
+    "round_closed": ("round",),
+    "folder_opened": (), "images_added": (), "images_missing": (), "image_moved": ("image", "to"),
+    "image_changed": ("image",), "image_unreadable": ("image",),
+    "class_created": ("class", "name"), "class_renamed": ("class", "new"),
+    "class_merged": ("class", "into"), "class_archived": ("class",),
+    "class_key_set": ("class",), "class_look_set": ("class",), "class_guide_set": ("class",),
+    "labelled": ("image", "class"), "group_labelled": ("class", "images"),
+    "state_set": ("images", "state"), "pair_answered": ("a", "b", "answer"),
+    "accepted_above": ("images", "classes"), "import_applied": (),
+    "audit_drawn": (), "audit_answered": ("image",), "audit_closed": (),
+    "review_kept": ("image",), "review_changed": ("image", "to"),
+    "stack_broken": ("images",), "lease_taken": (), "lease_returned": (),
+    "overlap_settled": ("image",), "undone": (), "redone": (),
+    "export_made": (), "model_saved": (), "report_made": (), "setting_changed": ("key", "new"),
+}  # fmt: skip
+_FOR_GOOD = {"asked", "round_closed", "image_moved"}  # what happened cannot be undone
+_CLASS_KINDS = {"class_created", "class_renamed", "class_merged", "class_archived"}
+_DECISIONS = {
+    "labelled", "group_labelled", "state_set", "pair_answered", "accepted_above",
+    "audit_answered", "review_kept", "review_changed", "overlap_settled",
+}  # fmt: skip
+_FREE: set[Source] = {"imported", "copied", "weak"}  # nobody answered anything
+_SAME: dict[bool | None, str] = {True: "same", False: "different", None: "unsure"}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one image stands: its state, and who said so when.  ``class_id`` -1: none."""
+
+    state: Standings = "open"
+    class_id: int = UNKNOWN
+    source: Source = "hand"
+    round: int | None = None  # the round that asked; None: nobody asked
+    person: str = ""
+    at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What is derived for the rows of one pool; ``raw`` holds class ids before merges."""
+
+    pool: Pool
+    raw: NDArray[np.int64]
+    state: NDArray[np.int8]
+    source: NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class _Touch:
+    """What one event says about one image."""
+
+    event: int  # position in the book
+    state: int
+    class_id: int = UNKNOWN
+    source: Source = "hand"
+    drops: bool = False  # takes the copied label away instead of giving one
+
+
+class LabelBook:
+    """Append-only events, and everything derived from them; in memory.
+
+    ``append`` takes events all together or, when one of them is wrong, not at all
+    (`InputError`); an id that is in the book already is left out, so that repeats do no
+    harm.  A store overrides ``_keep`` to write events down before they count.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._events: list[Event] = []
+        self._position: dict[str, int] = {}
+        self._dead: set[str] = set()
+        self._touches: dict[str, list[_Touch]] = {}
+        self._standings: dict[str, Standing] = {}
+        self._stale: set[str] = set()  # images whose standing is to be derived anew
+        self._rows: _Rows | None = None
+        self._classes: Classes | None = None
+        self._merged: dict[int, int] = {}
+        self._alias: dict[str, int] = {}
+        self._class_log: list[int] = []
+        self._pair_log: list[int] = []
+        self._pairs: tuple[PairAnswer, ...] | None = None
+        self._settings: dict[str, Any] | None = None
+        self._settings_log: list[int] = []
+        self._asked: list[int] = []
+        self._asked_in: dict[str, int] = {}
+        self._tags: dict[str, str] = {}
+        self._audits_closed: list[int] = []
+        self._round = 0
+        self._paid = 0
+        self.append(events)
+
+    # ---------------------------------------------------------------- writing
+
+    def append(self, events: Iterable[Event]) -> None:
+        """Check, number and keep events, all or none; ids already in the book are left out."""
+        fresh = self._checked(events)
+        if fresh:
+            self._keep(fresh)
+            for event in fresh:
+                self._fold(event)
+
+    def _keep(self, events: Sequence[Event]) -> None:
+        """Make events last.  In memory there is nothing to do."""
+
+    def _checked(self, events: Iterable[Event]) -> list[Event]:
+        fresh: list[Event] = []
+        draft = _Draft(self)
+        now = time.time()
+        for event in events:
+            if event.id in self._position or event.id in draft.ids:
+                continue
+            event = replace(event, data=_plain(event))
+            draft.check(event)
+            seq = len(self._events) + len(fresh) + 1
+            fresh.append(replace(event, seq=seq, at=event.at or now))
+        return fresh
+
+    def events_of(
+        self, answers: Answers, *, question: Question | None = None, source: Source | None = None
+    ) -> list[Event]:
+        """Turn answers into events; a name that no class has creates the class.
+
+        Answers to ``question`` get ids that a repeat gives again; the last of two answers
+        for one image counts.  Any other answer is a correction, left out when it says
+        what the book says already.  ``source`` overrides that of the answers to the question.
+        """
+        places: dict[object, int] = {}
+        if question is not None:
+            places = {id: i for i, id in enumerate(question.ids)}
+            places |= {frozenset(pair): i for i, pair in enumerate(question.pairs)}
+        last = {_subject(answer): answer for answer in answers}
+        created: dict[str, int] = {}
+        classes: list[Event] = []
+        said: list[Event] = []
+        for subject, answer in last.items():
+            place = places.get(subject)
+            if place is None and self._says(answer):
+                continue
+            if source is not None and place is not None:
+                answer = replace(answer, source=source)
+            if isinstance(answer, Answer) and answer.state == "labelled":
+                name = answer.label or ""
+                if self.class_id(name) is None and name not in created:
+                    created[name] = len(self.classes) + len(created)
+                    classes += class_events([name], start=created[name])
+            id = f"correction/{len(self._events)}/{len(said)}"
+            if place is not None and question is not None:
+                id = f"answer/{question.round}/{place}"
+            said.append(self._event_of(answer, id, created, question, place))
+        return classes + said
+
+    def _event_of(
+        self,
+        answer: Answer | PairAnswer,
+        id: str,
+        created: Mapping[str, int],
+        question: Question | None,
+        place: int | None,
+    ) -> Event:
+        round = question.round if question is not None and place is not None else None
+        if isinstance(answer, PairAnswer):
+            pair = {"a": answer.a, "b": answer.b, "answer": _SAME[answer.same]}
+            data: dict[str, Any] = {**pair, "source": answer.source, "round": round}
+            return Event("pair_answered", id, data, person=answer.person)
+        if round is None:
+            round = self._asked_in.get(answer.id)
+        data = {"image": answer.id, "source": answer.source, "round": round}
+        kind = "labelled"
+        if answer.state == "labelled":
+            name = answer.label or ""
+            data["class"] = created[name] if name in created else self.class_id(name)
+        elif answer.source != "audit":
+            kind = "state_set"
+            data["images"] = [data.pop("image")]
+            data["state"] = answer.state
+        if answer.source == "audit":
+            kind = "audit_answered"
+            data["state"] = answer.state
+        return Event(kind, id, data, person=answer.person, ms=answer.ms)
+
+    def _says(self, answer: Answer | PairAnswer) -> bool:
+        """Whether the book holds this very answer already."""
+        if isinstance(answer, PairAnswer):
+            same = {frozenset((p.a, p.b)): p.same for p in self.pairs}
+            return same.get(frozenset((answer.a, answer.b)), ...) == answer.same
+        if answer.source == "audit":
+            return False
+        now = self.standing(answer.id)
+        if answer.state != "labelled":
+            return now.state == answer.state
+        return now.state == "labelled" and now.class_id == self.class_id(answer.label or "")
+
+    # ---------------------------------------------------------------- folding
+
+    def _fold(self, event: Event) -> None:
+        position = len(self._events)
+        self._events.append(event)
+        self._position[event.id] = position
+        kind, data = event.kind, event.data
+        if kind in _DECISIONS and data.get("source") not in _FREE:
+            self._paid += 1
+        if kind == "asked":
+            self._asked.append(position)
+            self._asked_in.update(dict.fromkeys(data["ids"], data["round"]))
+        elif kind == "round_closed":
+            self._round = data["round"] + 1
+            asked = self._events[self._asked[-1]].data
+            self._tags.update(zip(asked["ids"], asked["tags"], strict=False))
+        elif kind in ("undone", "redone"):
+            self._toggle(event)
+        elif kind == "image_moved":
+            self._touches.setdefault(data["to"], []).extend(self._touches.pop(data["image"], []))
+            self._stale |= {data["image"], data["to"]}
+        elif kind in _CLASS_KINDS:
+            self._class_log.append(position)
+            self._classes = None
+        elif kind == "pair_answered":
+            self._pair_log.append(position)
+            self._pairs = None
+        elif kind == "setting_changed":
+            self._settings_log.append(position)
+            self._settings = None
+        elif kind == "audit_closed":
+            self._audits_closed.append(position)
+        for image, touch in _touches(event, position):
+            self._touches.setdefault(image, []).append(touch)
+            self._stale.add(image)
+
+    def _toggle(self, event: Event) -> None:
+        """Undo or redo; undoing an undo is a redo, whatever the depth."""
+        dies = event.kind == "undone"
+        target = self._events[self._position[cast(str, event.undoes)]]
+        while target.kind in ("undone", "redone"):
+            # an undo undone gives life; an undo redone takes it again
+            dies = dies != (target.kind == "undone")
+            target = self._events[self._position[cast(str, target.undoes)]]
+        (self._dead.add if dies else self._dead.discard)(target.id)
+        self._stale |= {image for image, _ in _touches(target, 0)}
+        self._classes = self._pairs = self._settings = None
+
+    def _alive(self, positions: Iterable[int]) -> Iterator[Event]:
+        return (self._events[p] for p in positions if self._events[p].id not in self._dead)
+
+    def _derive(self, image: str, *, audited: bool = False) -> Standing | None:
+        """The standing of one image: the highest rank among what was said, the latest in it."""
+        ranks: dict[int, _Touch] = {}
+        closed = max((p for p in self._audits_closed if self._lives(p)), default=-1)
+        for touch in sorted(self._touches.get(image, ()), key=lambda t: t.event):
+            if not self._lives(touch.event):
+                continue
+            rank = RANK[touch.source]
+            if touch.source == "audit" and not (audited and touch.event < closed):
+                continue
+            if touch.drops:
+                ranks.pop(RANK["copied"], None)
+                continue
+            if touch.state == OPEN:  # cleared by a person: nothing below counts any more
+                ranks.clear()
+                continue
+            if _HAND in ranks and ranks[_HAND].state == LATER and rank < _HAND:
+                del ranks[_HAND]  # "later" is no answer: it shields from nothing
+            ranks[rank] = touch
+        if not ranks:
+            return None
+        top = ranks[max(ranks)]
+        event = self._events[top.event]
+        asked = event.data.get("round", self._asked_in.get(image))
+        return Standing(STATES[top.state], top.class_id, top.source, asked, event.person, event.at)
+
+    def _lives(self, position: int) -> bool:
+        return self._events[position].id not in self._dead
+
+    def _settle(self) -> set[str]:
+        """Bring standings up to date; returns the images that changed."""
+        changed, self._stale = self._stale, set()
+        for image in changed:
+            standing = self._derive(image)
+            if standing is None:
+                self._standings.pop(image, None)
+            else:
+                self._standings[image] = standing
+        return changed
+
+    def _on(self, pool: Pool) -> _Rows:
+        """The derived rows of a pool, brought up to date by what changed."""
+        changed: Iterable[str] = self._settle()
+        if self._rows is None or self._rows.pool is not pool:
+            n = len(pool)
+            raw = np.full(n, UNKNOWN, dtype=np.int64)
+            self._rows = _Rows(pool, raw, np.zeros(n, np.int8), np.full(n, -1, np.int8))
+            changed = list(self._standings)
+        for image in changed:
+            row = _row(pool, image)
+            if row is None:
+                continue  # the book may be about a larger folder than this pool
+            now = self._standings.get(image, Standing())
+            labelled = now.state == "labelled"
+            self._rows.raw[row] = now.class_id
+            self._rows.state[row] = STATES.index(now.state)
+            self._rows.source[row] = SOURCES.index(now.source) if labelled else -1
+        return self._rows
+
+    # ---------------------------------------------------------------- reading
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """All events, in order."""
+        return tuple(self._events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @property
+    def classes(self) -> Classes:
+        """The class list now; a merged class counts as archived."""
+        if self._classes is None:
+            names: list[str] = []
+            gone: set[int] = set()
+            self._merged, self._alias = {}, {}
+            for position in self._class_log:
+                event = self._events[position]
+                id, alive = event.data["class"], event.id not in self._dead
+                if event.kind == "class_created":
+                    names.append(event.data["name"])  # an id once given stays given
+                    if not alive:
+                        gone.add(id)
+                elif alive and event.kind == "class_renamed":
+                    self._alias[names[id]] = id
+                    names[id] = event.data["new"]
+                elif alive:
+                    gone.add(id)
+                    if event.kind == "class_merged":
+                        self._merged[id] = event.data["into"]
+            self._classes = Classes(tuple(names), frozenset(gone))
+        return self._classes
+
+    def class_id(self, name: str) -> int | None:
+        """Id for a name: a class of this name, one merged into another, a former name."""
+        classes = self.classes
+        found = [i for i, known in enumerate(classes.names) if known == name]
+        for id in found:
+            if id not in classes.archived:
+                return id
+        for id in found:
+            if id in self._merged:
+                return self._target(id)
+        if found:
+            raise AnswerError(f"the class {name!r} is archived: undo that, or choose another name")
+        return self._target(self._alias[name]) if name in self._alias else None
+
+    def _target(self, id: int) -> int:
+        _ = self.classes
+        seen = {id}
+        while id in self._merged and self._merged[id] not in seen:
+            id = self._merged[id]
+            seen.add(id)
+        return id
+
+    def _now(self) -> NDArray[np.int64]:
+        """``(C + 1,)``: class id -> class id now, -1 where archived; the last entry is -1's."""
+        classes = self.classes
+        targets = [self._target(id) for id in range(len(classes))]
+        return np.array(
+            [UNKNOWN if t in classes.archived else t for t in targets] + [UNKNOWN], dtype=np.int64
+        )
+
+    def known(self, pool: Pool) -> NDArray[np.int64]:
+        """Class id of each pool row, -1 unknown: ``(n,) int64``.  Audits are not in it."""
+        rows = self._on(pool)
+        known = self._now()[rows.raw]
+        other = self.settings.get("none_class")
+        if other is not None:
+            known[rows.state == NONE] = self._now()[other]
+        return known
+
+    def sources(self, pool: Pool) -> NDArray[np.int8]:
+        """Index into `SOURCES` of each labelled pool row, -1 elsewhere: ``(n,) int8``."""
+        return self._on(pool).source.copy()
+
+    def open(self, pool: Pool) -> NDArray[np.bool_]:
+        """Which pool rows may be asked: ``(n,) bool``; *later* ones once nothing else is left."""
+        rows = self._on(pool)
+        archived = (rows.state == LABELLED) & (self._now()[rows.raw] == UNKNOWN)
+        readable = np.ones(len(rows.raw), dtype=bool)
+        readable[np.fromiter(pool.broken, dtype=np.int64, count=len(pool.broken))] = False
+        first: NDArray[np.bool_] = ((rows.state == OPEN) | archived) & readable
+        if not first.any():
+            first = (rows.state == LATER) & readable
+        return first
+
+    def standing(self, image: str, *, audited: bool = False) -> Standing:
+        """Where one image stands, merges applied; ``audited`` lets closed audits speak."""
+        self._settle()
+        now = self._derive(image, audited=True) if audited else self._standings.get(image)
+        if now is None:
+            return Standing()
+        if now.state != "labelled":
+            return now
+        id = int(self._now()[now.class_id])
+        return Standing() if id == UNKNOWN else replace(now, class_id=id)
+
+    def images(self) -> tuple[str, ...]:
+        """Ids of all images that an event has spoken of, sorted."""
+        return tuple(sorted(self._touches))
+
+    @property
+    def round(self) -> int:
+        """Number of closed rounds = number of the present one."""
+        return self._round
+
+    @property
+    def paid(self) -> int:
+        """Answers paid: every decision costs 1, undone ones too; imports and copies none."""
+        return self._paid
+
+    @property
+    def asked(self) -> tuple[Event, ...]:
+        """The ``asked`` events, one a round; the last may be open."""
+        return tuple(self._events[p] for p in self._asked)
+
+    def pending(self) -> Question | None:
+        """The open question, as it was asked; None when every round is closed."""
+        if len(self._asked) <= self._round:
+            return None
+        asked = self._events[self._asked[-1]].data
+        return Question(
+            asked["question"],
+            asked["round"],
+            ids=tuple(asked["ids"]),
+            pairs=tuple((a, b) for a, b in asked["pairs"]),
+            tags=tuple(asked["tags"]),
+        )
+
+    @property
+    def pairs(self) -> tuple[PairAnswer, ...]:
+        """The last answer to each pair, in the order in which the pairs were first answered."""
+        if self._pairs is None:
+            last: dict[frozenset[str], PairAnswer] = {}
+            same = {word: value for value, word in _SAME.items()}
+            for event in self._alive(self._pair_log):
+                d = event.data
+                source: Source = d.get("source", "hand")
+                answer = PairAnswer(d["a"], d["b"], same[d["answer"]], source, event.person)
+                last[frozenset((d["a"], d["b"]))] = answer
+            self._pairs = tuple(last.values())
+        return self._pairs
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tag of each image asked in a closed round, where the rule gave one."""
+        return {id: tag for id, tag in self._tags.items() if tag}
+
+    @property
+    def memo(self) -> Mapping[str, Any]:
+        """What the rule left for itself in the last closed round."""
+        return dict(self._events[self._asked[self._round - 1]].data["memo"]) if self._round else {}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings now.  ``none_class``: id of the class that *none of these* trains, or None."""
+        if self._settings is None:
+            log = self._alive(self._settings_log)
+            self._settings = {e.data["key"]: e.data["new"] for e in log}
+        return self._settings
+
+    @property
+    def drawn_at_random(self) -> bool:
+        """Whether every label so far came from a random draw."""
+        self._settle()
+        closed = self._asked[: self._round]
+        return all(self._events[p].data["draw"] == "random" for p in closed) and all(
+            id in self._asked_in for id, s in self._standings.items() if s.state == "labelled"
+        )
+
+
+def class_events(names: Iterable[str], *, start: int = 0) -> list[Event]:
+    """Events that create classes, ids counting from ``start``."""
+    return [
+        Event("class_created", f"class/{id}", {"class": id, "name": name})
+        for id, name in enumerate(names, start)
+    ]
+
+
+class _Draft:
+    """Checks events one by one against the book as it will be after the ones before."""
+
+    def __init__(self, book: LabelBook) -> None:
+        self.book = book
+        self.ids: set[str] = set()
+        self.kinds: dict[str, str] = {}
+        self.names: dict[int, str] = dict(enumerate(book.classes.names))
+        self.live = {i for i in self.names if i not in book.classes.archived}
+        self.rounds_asked, self.rounds_closed = len(book._asked), book.round
+
+    def check(self, event: Event) -> None:
+        if event.kind not in KINDS:
+            raise InputError(f"an event of unknown kind {event.kind!r}: one of {sorted(KINDS)}")
+        missing = [f for f in KINDS[event.kind] if f not in event.data]
+        if missing or not event.id:
+            lacks = missing[0] if missing else "id"
+            raise InputError(f"the event {event.kind} {event.id!r} lacks {lacks!r}")
+        self._fields(event)
+        if event.kind in _CLASS_KINDS:
+            self._class(event)
+        elif event.kind in ("undone", "redone"):
+            self._undo(event)
+        elif event.kind == "asked":
+            self._round(event, self.rounds_asked, free=self.rounds_asked == self.rounds_closed)
+            self.rounds_asked += 1
+        elif event.kind == "round_closed":
+            self._round(event, self.rounds_closed, free=self.rounds_asked > self.rounds_closed)
+            self.rounds_closed += 1
+        self.ids.add(event.id)
+        self.kinds[event.id] = event.kind
+
+    def _fields(self, event: Event) -> None:
+        """Classes exist, states and sources have a known name, lists go together."""
+        d, what = event.data, f"the event {event.kind} {event.id!r}"
+        ids = [d.get("class"), d.get("into"), *(d.get("classes") or ())]
+        if event.kind == "review_changed":
+            ids.append(d["to"])
+        if d.get("key") == "none_class":
+            ids.append(d["new"])
+        for id in ids if event.kind != "class_created" else ():
+            if id is not None and id not in self.names:
+                raise InputError(f"{what} names class {id!r}, which was never created")
+        if event.kind == "labelled" and d["class"] is None:
+            raise InputError(f"{what} names no class")
+        if "state" in d and d["state"] not in STATES:
+            raise InputError(f"{what} has the state {d['state']!r}: one of {STATES}")
+        if event.kind == "state_set" and d["state"] == "labelled":
+            raise InputError(f"{what} sets 'labelled' without a class: use a labelled event")
+        if d.get("source", "hand") not in SOURCES:
+            raise InputError(f"{what} has the source {d['source']!r}: one of {SOURCES}")
+        if "answer" in d and d["answer"] not in _SAME.values():
+            raise InputError(f"{what} answers {d['answer']!r}: same, different or unsure")
+        if "classes" in d and len(d["classes"]) != len(d.get("images", ())):
+            raise InputError(f"{what} has {len(d['classes'])} classes for its images")
+
+    def _class(self, event: Event) -> None:
+        id, name = event.data["class"], event.data.get("name", event.data.get("new"))
+        if event.kind == "class_created" and id != len(self.names):
+            raise InputError(f"class {name!r} must get the next id {len(self.names)}, not {id!r}")
+        if event.kind in ("class_created", "class_renamed"):
+            if not isinstance(name, str) or not name.strip():
+                raise InputError(f"a class needs a name, not {name!r}")
+            if any(self.names[i] == name for i in self.live if i != id):
+                raise InputError(f"there is already a class {name!r}: use it or another name")
+            self.names[id] = name
+        if event.kind == "class_created":
+            self.live.add(id)
+        if event.kind == "class_merged" and (
+            event.data["into"] == id or event.data["into"] not in self.live
+        ):
+            raise InputError(f"class {id} cannot be merged into {event.data['into']!r}")
+        if event.kind in ("class_merged", "class_archived"):
+            self.live.discard(id)
+
+    def _undo(self, event: Event) -> None:
+        target = event.undoes or ""
+        position = self.book._position.get(target)
+        kind = self.kinds.get(target)
+        if position is not None:
+            kind = self.book._events[position].kind
+        if kind is None:
+            raise InputError(
+                f"{event.kind} {event.id!r} names {target!r}, which is not in the book"
+            )
+        if kind in _FOR_GOOD:
+            raise InputError(f"{kind} {target!r} cannot be undone")
+
+    def _round(self, event: Event, due: int, *, free: bool) -> None:
+        if event.data["round"] != due or not free:
+            raise InputError(
+                f"{event.kind} of round {event.data['round']!r} does not fit the book,"
+                f" where {self.rounds_asked} were asked and {self.rounds_closed} closed"
+            )
+
+
+def _touches(event: Event, position: int) -> Iterator[tuple[str, _Touch]]:
+    """What an event says about images: pairs of image id and touch."""
+    d, kind = event.data, event.kind
+    source: Source = d.get("source", "hand")
+    if kind == "labelled":
+        yield d["image"], _Touch(position, LABELLED, d["class"], source)
+    elif kind == "state_set":
+        for image in d["images"]:
+            yield image, _Touch(position, STATES.index(d["state"]), source=source)
+    elif kind == "group_labelled":
+        for image in d["images"]:
+            yield image, _Touch(position, LABELLED, d["class"], "group")
+    elif kind in ("accepted_above", "import_applied"):
+        source = "accepted" if kind == "accepted_above" else d.get("source", "imported")
+        for image, id in zip(d.get("images", ()), d.get("classes", ()), strict=True):
+            yield image, _Touch(position, LABELLED, id, source)
+    elif kind == "review_changed":
+        yield d["image"], _Touch(position, LABELLED, d["to"])
+    elif kind in ("overlap_settled", "audit_answered"):
+        source = "audit" if kind == "audit_answered" else source
+        state = STATES.index(d.get("state", "labelled"))
+        id = d.get("class", UNKNOWN) if state == LABELLED else UNKNOWN
+        if state != LABELLED or id != UNKNOWN:
+            yield d["image"], _Touch(position, state, id, source)
+    elif kind == "stack_broken":
+        for image in d["images"]:
+            yield image, _Touch(position, OPEN, source="copied", drops=True)
+
+
+def _subject(answer: Answer | PairAnswer) -> object:
+    return answer.id if isinstance(answer, Answer) else frozenset((answer.a, answer.b))
+
+
+def _row(pool: Pool, image: str) -> int | None:
+    try:
+        return pool.row(image)
+    except (KeyError, InputError):
+        return None
+
+
+def _plain(event: Event) -> Mapping[str, Any]:
+    """The data as JSON would give it back, so that a book on disk equals one in memory."""
+    try:
+        text = json.dumps(event.data, default=_listed, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the event {event.kind} {event.id!r} is no JSON: {error}") from error
+    data: Mapping[str, Any] = json.loads(text)
+    return data
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, np.ndarray | np.generic):
+        return cast(Array, value).tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
