@@ -79,8 +79,8 @@ def fabric(precision: Precision = "32-true", devices: int = 1) -> Fabric:
 
     ``devices > 1`` splits each batch over the GPUs of this machine within one process.
     """
-    several = {"strategy": "dp"} if devices > 1 else {}
-    return Fabric(accelerator="auto", devices=devices, precision=precision, **several)
+    strategy = "dp" if devices > 1 else "auto"
+    return Fabric(accelerator="auto", devices=devices, precision=precision, strategy=strategy)
 
 
 def batches(
@@ -284,10 +284,10 @@ class Meter:
 def ema(average: nn.Module, network: nn.Module, decay: float) -> None:
     """``average <- decay average + (1 - decay) network``; buffers are copied."""
     with torch.no_grad():
-        for a, b in zip(average.parameters(), network.parameters(), strict=True):
-            a.lerp_(b, 1 - decay)
-        for a, b in zip(average.buffers(), network.buffers(), strict=True):
-            a.copy_(b)
+        for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
+            mean.lerp_(weight, 1 - decay)
+        for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
+            mine.copy_(theirs)
 
 
 def weights_of(network: nn.Module, prefix: str = "") -> Weights:
@@ -337,13 +337,11 @@ def pretrain_autoencoder(
     n, meter, step = len(images), Meter(), 0
     a_epoch = max(1, math.ceil(n / batch_size))
     epochs = min(epochs, math.ceil(steps / a_epoch)) if steps is not None else epochs
-    mean: Tensor | None = None
-    variance = 0.0
+    variance = _variance(images, prepare)
     network.train()
     with progress.task("pre-training", epochs * n) as task:
         for epoch in range(epochs):
             meter.restart()
-            variance_sum = torch.zeros((), device=images.device)
             for rows, x in images.stream(batches(n, batch_size, rng)):
                 x = prepare(x) if prepare is not None else x
                 x = augment(x, draws) if augment is not None else x
@@ -354,13 +352,10 @@ def pretrain_autoencoder(
                 optimizer.step()
                 step += 1
                 meter.add(len(rows), {"rec": loss})
-                mean = x.mean(dim=0) if mean is None else mean.lerp(x.mean(dim=0), 0.05)
-                variance_sum += (x - mean).square().mean() * len(rows)
                 task.advance(len(rows))
                 if step % 50 == 0 or epoch == 0:
                     check_finite({"rec": loss}, stage="pre-training", step=step, lr=lr)
             check_finite(meter.sums, stage="pre-training", step=step, lr=lr)
-            variance = float(variance_sum) / n
             progress.log("pre-training", step, rec=meter.means()["rec"], variance=variance)
     mse = meter.means().get("rec", math.nan)
     if variance > 0 and mse / variance > 0.9:
@@ -370,3 +365,12 @@ def pretrain_autoencoder(
             100 * mse / variance,
         )
     return {"mse": mse, "variance": variance, "images": float(meter.images)}
+
+
+def _variance(
+    images: Images, prepare: Callable[[Tensor], Tensor] | None, most: int = 4096
+) -> float:
+    """The error of predicting the mean image, over evenly spread rows."""
+    x = images.float(np.linspace(0, len(images) - 1, min(most, len(images))).astype(np.int64))
+    x = prepare(x) if prepare is not None else x
+    return float((x - x.mean(dim=0)).square().mean())
