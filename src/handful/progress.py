@@ -7,7 +7,7 @@ command line draws a bar, a test hands in `Silent`, a page may publish a revisio
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from numpy.typing import NDArray
@@ -29,7 +29,9 @@ class Task(Protocol):
 class Progress(Protocol):
     """Receives what long work has to say."""
 
-    def task(self, name: str, total: int | None, unit: str = "images") -> _TaskContext:
+    def task(
+        self, name: str, total: int | None, unit: str = "images"
+    ) -> AbstractContextManager[Task]:
         """Open a task of ``total`` units (``None``: unknown), as a context manager."""
 
     def log(
@@ -40,12 +42,6 @@ class Progress(Protocol):
         ``assignment (n,)`` is the hard cluster of every pool row: whoever drives a
         simulated run may score it against the truth; nothing ever comes back.
         """
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:
