@@ -1,1 +1,27 @@
-"""."""
+"""Query rules: which images to ask about next.  One rule, one file; importing this names them.
+
+Each rule is twice here: as a frozen dataclass for the loop (``Entropy``, in the registry as
+``entropy``), and as a function of plain arrays (``entropy(proba, k)``), rows in, rows out.
+"""
+
+from __future__ import annotations
+
+from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
+from handful.queries._least_confidence import LeastConfidence, least_confidence
+from handful.queries._margin import Margin, margin, margin_from_logits, margins
+from handful.queries._random import Random, random
+
+__all__ = [
+    "Entropy",
+    "LeastConfidence",
+    "Margin",
+    "Random",
+    "entropies",
+    "entropy",
+    "entropy_from_logits",
+    "least_confidence",
+    "margin",
+    "margin_from_logits",
+    "margins",
+    "random",
+]
