@@ -31,36 +31,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from handful import geometry
-from handful.augment import Augment, augmentation, glyph, photo
-from handful.errors import InputError, RecipeError, TrainingError
+from handful.errors import InputError, RecipeError
+from handful.latent import AutoEncoderOptions, LatentSpace
 from handful.losses.ccl import Form, Similarity, ccl_loss
 from handful.losses.dec import clustering_loss, student_log_assignment, target
-from handful.networks.cae import CAE, MLPAutoEncoder, Norm
 from handful.progress import Progress
 from handful.registry import register_learner
 from handful.training import (
     Images,
     Meter,
-    Precision,
     batches,
     check_finite,
     cycle,
-    embed,
     fabric,
     load_weights,
-    pretrain_autoencoder,
-    seeded,
     torch_generator,
     weights_of,
 )
-from handful.types import Array, Fit, Pool, Snapshot, View, Weights
+from handful.types import Array, Fit, Snapshot, View, Weights
 
 __all__ = ["CCL", "CCLOptions"]
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CCLOptions:
+class CCLOptions(AutoEncoderOptions):
     """Every choice the paper makes or leaves open; ``None`` is settled by ``schedule``."""
 
     ccl_form: Form = "centroids"  # the reading of Eq. 7; "student" is ours
@@ -71,12 +66,7 @@ class CCLOptions:
     w_rec: float = 1.0
     w_clu: float = 0.1
     w_ccl: float = 1.0  # 0: plain clustering, the labelled stream is not drawn
-    schedule: Literal["published", "fast"] = "published"
-    pretrain_epochs: int | None = None  # 50 published, 15 fast
-    pretrain_steps: int | None = None  # unlimited published, 1,500 fast
     epochs: int | None = None  # of a round: 10 published, 3 fast
-    lr: float = 1e-3
-    batch_size: int = 256
     labelled_batch: int = 128
     labelled_stream: bool = True  # False: L_ccl on what happens to be in the batch
     balanced_labelled: bool = False  # the labelled stream draws classes evenly
@@ -89,18 +79,9 @@ class CCLOptions:
     train_decoder: bool = True
     warm_start: bool = True  # False: every round starts from the pre-trained weights
     order: Literal["train_first", "algorithm1"] = "train_first"
-    n_clusters: int | None = None  # classes when None
+    n_clusters: int | None = None  # as many as classes when None
     n_init: int = 20  # of k-means where there is no label at all
     mapping: Literal["identity", "vote"] = "identity"
-    augment: Literal["none", "glyph", "photo", "auto"] = "none"
-    embedding_dim: int = 10
-    filters: tuple[int, int, int] = (32, 64, 128)
-    norm: Norm = "block"
-    activation: Literal["relu", "leaky"] = "relu"
-    out_activation: Literal["linear", "sigmoid"] = "linear"
-    hidden: int = 256  # of the auto-encoder for ready features
-    precision: Precision = "32-true"
-    devices: int = 1
 
     def resolved(self) -> CCLOptions:
         """Fill in what depends on the schedule and on other fields."""
@@ -108,14 +89,10 @@ class CCLOptions:
         return replace(
             self,
             tau=self.tau or (0.1 if self.similarity == "cosine" else 1.0),
-            pretrain_epochs=_or(self.pretrain_epochs, 15 if fast else 50),
-            pretrain_steps=_or(self.pretrain_steps, 1500 if fast else None),
-            epochs=_or(self.epochs, 3 if fast else 10),
+            epochs=self.epochs if self.epochs is not None else (3 if fast else 10),
+            pretrain_epochs=self.pretrain_epochs or (15 if fast else 50),
+            pretrain_steps=self.pretrain_steps or (1500 if fast else None),
         )
-
-
-def _or(value: int | None, default: int | None) -> int | None:
-    return default if value is None else value
 
 
 @register_learner("ccl")
@@ -136,16 +113,12 @@ class CCL:
 
     def __init__(self, options: CCLOptions | None = None) -> None:
         self.options = (options or CCLOptions()).resolved()
-        self.network: CAE | MLPAutoEncoder | None = None
+        self.space = LatentSpace(self.options)
         self.centroids = nn.Parameter(torch.empty(0, 0))
         self.owner = np.empty(0, dtype=np.int64)  # (K,) class whose labels made the centroid
         self.class_of = np.empty(0, dtype=np.int64)  # (K,) class a cluster predicts
         self.n_classes = 0
-        self._shape: tuple[int, int, int] = (0, 0, 0)  # channels, height, width
-        self._scale = (torch.zeros(1), torch.ones(1))  # of features: mean, deviation
-        self._pretrained: Weights = {}
-        self._images: Images | None = None
-        self._z: Tensor | None = None  # of all rows, while the weights have not moved since
+        self._pretrained: Weights = {}  # kept only for cold starts
 
     # ------------------------------------------------------------------ learning
 
@@ -153,13 +126,14 @@ class CCL:
         """Pre-train once, place the centroids, then ``epochs`` over all images."""
         o, meter = self.options, Meter()
         known = self._check(view)
-        images = self._source(view.pool, progress)
-        if self.network is None:
-            self._build(view.pool, images, rng)
-            meter.images += self._pretrain(images, rng, progress)
+        images = self.space.attach(view.pool, progress)
+        if not self.space.built:
+            meter.images += self.space.pretrain(rng, progress)
+            self._pretrained = {} if o.warm_start else weights_of(self.space.network)
         elif not o.warm_start:
-            load_weights(self._net, self._pretrained)
-            self._z, self.owner = None, np.empty(0, dtype=np.int64)
+            load_weights(self.space.network, self._pretrained)
+            self.space.moved()
+            self.owner = np.empty(0, dtype=np.int64)
         self.n_classes = max(len(view.classes), int(known.max(initial=-1)) + 1)
         self._place_centroids(view, known, rng)
         losses: dict[str, float] = {}
@@ -178,8 +152,8 @@ class CCL:
         meter: Meter,
     ) -> dict[str, float]:
         """The clustering training of one round: the paper's Algorithm 1, lines 9-19."""
-        o, n, net = self.options, len(images), self._net
-        assert o.epochs is not None
+        o, n, space, net = self.options, len(images), self.space, self.space.network
+        epochs = o.epochs or 0
         accelerator = fabric(o.precision, o.devices)
         by_gradient = [self.centroids] if o.centroid_update != "mean" else []
         self.centroids.requires_grad_(bool(by_gradient))
@@ -188,20 +162,20 @@ class CCL:
         cluster_of = self._cluster_of(known)
         labelled = np.flatnonzero(known >= 0)
         stream = self._labelled_stream(known, labelled, rng)
-        draws, augment = torch_generator(rng), self._augment()
+        draws, augment = torch_generator(rng), space.augment
         refresh = _Targets(self, images, known)
         net.train()
         step = 0
-        with progress.task(f"round {round}: training", o.epochs * n) as task:
-            for _ in range(o.epochs):
+        with progress.task(f"round {round}: training", epochs * n) as task:
+            for _ in range(epochs):
                 for rows, x in images.stream(batches(n, o.batch_size, rng)):
                     if step % o.p_interval == 0:
                         refresh(step, optimizer, progress, meter)
-                    x = augment(self._prepare(x), draws)
+                    x = augment(space.prepare(x), draws)
                     both, mine = x, rows[known[rows] >= 0] if len(labelled) else rows[:0]
                     if stream is not None:
                         mine = next(stream)
-                        x_labelled = augment(self._prepare(images.float(mine)), draws)
+                        x_labelled = augment(space.prepare(images.float(mine)), draws)
                         both = torch.cat([x, x_labelled])
                     z, x_hat = model(both)
                     b = len(rows)
@@ -224,7 +198,7 @@ class CCL:
                     task.advance(b)
                     if step % 20 == 1:
                         check_finite(losses, stage=f"round {round}", step=step, lr=o.lr)
-        self._z = None
+        space.moved()
         means = meter.means()
         check_finite(meter.sums, stage=f"round {round}", step=step, lr=o.lr)
         check_finite({"centroids": self.centroids}, stage=f"round {round}", step=step, lr=o.lr)
@@ -261,7 +235,7 @@ class CCL:
 
     def _place_centroids(self, view: View, known: NDArray[np.int64], rng: Generator) -> None:
         """First call: class means, the rest by seeded k-means.  Later: new classes only."""
-        z = self._embed_all().numpy()
+        z = self.space.z().numpy()
         if len(self.owner) == 0:
             k = self.options.n_clusters or self.n_classes or view.clusters or 0
             if k < 1:
@@ -294,7 +268,7 @@ class CCL:
 
     def _set_centroids(self, centroids: Array) -> None:
         placed = torch.from_numpy(np.array(centroids, dtype=np.float32))
-        self.centroids = nn.Parameter(placed.to(self._device))
+        self.centroids = nn.Parameter(placed.to(self.space.device))
 
     def _cluster_of(self, known: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n,) index of the centroid that each labelled image belongs to, -1 unlabelled."""
@@ -312,7 +286,7 @@ class CCL:
         if not by_vote and (self.owner >= 0).all():
             return
         labelled = np.flatnonzero(known >= 0)
-        hard = self._log_q(self._embed_all()[labelled]).argmax(dim=1).numpy()
+        hard = self._log_q(self.space.z()[labelled]).argmax(dim=1).numpy()
         self.class_of = geometry.vote(
             hard,
             known[labelled],
@@ -327,9 +301,9 @@ class CCL:
     def snapshot(self, view: View, parts: frozenset[str]) -> Snapshot:
         known = np.asarray(view.known)
         found: dict[str, Array] = {}
-        self._source(view.pool, None)
+        self.space.attach(view.pool)
         if parts & {"proba", "clusters", "embedding"}:
-            z = self._embed_all()
+            z = self.space.z()
             if parts & {"proba", "clusters"}:
                 q = self._log_q(z).exp().numpy()
                 if "clusters" in parts:
@@ -356,15 +330,7 @@ class CCL:
 
     def predict(self, images: Array) -> NDArray[np.float32]:
         """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""
-        net = self._net
-        shape = tuple(images.shape[1:])
-        if shape != (self._shape if self._shape[0] else self._shape[2:]):
-            raise InputError(f"images of shape {shape}: this model takes {self._shape}")
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
-        net.eval()
-        with torch.inference_mode():
-            z = net.encode(self._prepare(Images.scale(x)))
-            return self._by_class(self._log_q(z.float()).exp().cpu().numpy())
+        return self._by_class(self._log_q(self.space.encode(images)).exp().numpy())
 
     def _by_class(self, q: NDArray[np.float32]) -> NDArray[np.float32]:
         proba = np.zeros((len(q), max(self.n_classes, 1)), dtype=np.float32)
@@ -381,18 +347,9 @@ class CCL:
             centroids = self.centroids.detach().to(z.device)
             return student_log_assignment(z, centroids, self.options.student_alpha)
 
-    def _embed_all(self) -> Tensor:
-        if self._z is None:
-            assert self._images is not None
-            net = self._net
-            self._z = embed(lambda x: net.encode(self._prepare(x)), self._images, network=net)
-            if not torch.isfinite(self._z).all():
-                raise TrainingError(
-                    f"the latent space holds NaN or inf: lower learner.lr (now {self.options.lr:g})"
-                )
-        return self._z
-
-    # -------------------------------------------------------------------- network
+    def _trained(self) -> list[nn.Parameter]:
+        net = self.space.network
+        return list((net if self.options.train_decoder else net.encoder).parameters())
 
     def _check(self, view: View) -> NDArray[np.int64]:
         known = np.asarray(view.known)
@@ -406,121 +363,20 @@ class CCL:
             )
         return known
 
-    def _source(self, pool: Pool, progress: Progress | None) -> Images:
-        if self._images is None or self._images.pool is not pool:
-            device = fabric(self.options.precision, self.options.devices).device
-            self._images = Images(pool, device=device, progress=progress)
-            self._z = None
-        return self._images
-
-    def _build(self, pool: Pool, images: Images, rng: Generator) -> None:
-        features = pool.features
-        if features is not None:
-            x = images.float(np.arange(len(pool)))
-            if not torch.isfinite(x).all():
-                raise InputError("the features hold NaN or inf: clean them first")
-            deviation = x.std(dim=0, correction=0)
-            self._scale = (x.mean(dim=0), torch.where(deviation > 1e-6, deviation, 1.0))
-            self._shape = (0, 0, features.shape[1])
-        else:
-            self._shape = (pool.channels, *pool.size)
-        with seeded(rng):
-            self.network = self._new_network()
-
-    def _new_network(self) -> CAE | MLPAutoEncoder:
-        o, (channels, height, width) = self.options, self._shape
-        device = fabric(o.precision, o.devices).device
-        if channels == 0:
-            return MLPAutoEncoder(width, embedding_dim=o.embedding_dim, hidden=o.hidden).to(device)
-        network = CAE(
-            channels,
-            (height, width),
-            embedding_dim=o.embedding_dim,
-            filters=o.filters,
-            norm=o.norm,
-            activation=o.activation,
-            out_activation=o.out_activation,
-        )
-        on_device: CAE = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return on_device
-
-    def _pretrain(self, images: Images, rng: Generator, progress: Progress) -> int:
-        o = self.options
-        assert o.pretrain_epochs is not None
-        figures = pretrain_autoencoder(
-            self._net,
-            images,
-            epochs=o.pretrain_epochs,
-            steps=o.pretrain_steps,
-            lr=o.lr,
-            batch_size=o.batch_size,
-            augment=self._augment(),
-            prepare=self._prepare,
-            precision=o.precision,
-            devices=o.devices,
-            rng=rng,
-            progress=progress,
-        )
-        self._z = None
-        spread = self._embed_all().std(dim=0, correction=0).max() if len(images) > 1 else 1.0
-        if figures["variance"] > 1e-8 and spread < 1e-6:
-            raise TrainingError(
-                "the encoder is dead: every image has the same latent point after pre-training;"
-                " lower learner.lr or choose learner.activation = 'leaky'"
-            )
-        if not o.warm_start:
-            self._pretrained = weights_of(self._net)
-        return int(figures["images"])
-
-    def _trained(self) -> list[nn.Parameter]:
-        net = self._net
-        return list((net if self.options.train_decoder else net.encoder).parameters())
-
-    def _augment(self) -> Augment:
-        kind = augmentation(self.options.augment, self._shape[0], max(self._shape[1:]))
-        augments: dict[str, Augment] = {"none": lambda x, _: x, "glyph": glyph, "photo": photo}
-        return augments[kind]
-
-    def _prepare(self, x: Tensor) -> Tensor:
-        """Standardise features; pixels stay in [0, 1]."""
-        if self._shape[0]:
-            return x
-        mean, deviation = self._scale
-        return (x - mean.to(x)) / deviation.to(x)
-
-    @property
-    def _net(self) -> CAE | MLPAutoEncoder:
-        if self.network is None:
-            raise InputError("this model has not been trained yet: call fit or load first")
-        return self.network
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self._net.parameters()).device
-
     # ---------------------------------------------------------------------- state
 
     def state(self) -> Weights:
         return {
-            **weights_of(self._net, "network."),
+            **self.space.state(),
             **{f"pretrained.{k}": v for k, v in self._pretrained.items()},
             "centroids": self.centroids.detach().cpu().numpy().copy(),
             "owner": self.owner.copy(),
             "class_of": self.class_of.copy(),
             "n_classes": np.array([self.n_classes]),
-            "shape": np.array(self._shape),
-            "feature_mean": self._scale[0].cpu().numpy().copy(),
-            "feature_deviation": self._scale[1].cpu().numpy().copy(),
         }
 
     def load(self, state: Weights) -> None:
-        channels, height, width = (int(v) for v in state["shape"])
-        self._shape = (channels, height, width)
-        mean, deviation = state["feature_mean"], state["feature_deviation"]
-        self._scale = (torch.from_numpy(np.array(mean)), torch.from_numpy(np.array(deviation)))
-        with seeded(np.random.default_rng(0)):  # its first weights are overwritten at once
-            self.network = self._new_network()
-        load_weights(self.network, state, "network.")
+        self.space.load(state)
         self._pretrained = {
             k.removeprefix("pretrained."): v
             for k, v in state.items()
@@ -530,7 +386,6 @@ class CCL:
         self.class_of = np.array(state["class_of"], dtype=np.int64)
         self.n_classes = int(state["n_classes"][0])
         self._set_centroids(state["centroids"])
-        self._z = None
 
 
 class _Targets:
@@ -552,8 +407,8 @@ class _Targets:
         me, o = self.learner, self.learner.options
         if step == 0 or o.refresh == "full":
             if step:
-                me._z = None  # the weights have moved
-            z = me._embed_all()
+                me.space.moved()  # the weights have moved
+            z = me.space.z()
             if o.centroid_update != "gradient":
                 self._recentre(z, optimizer)
             self.log_q = me._log_q(z)
@@ -563,7 +418,7 @@ class _Targets:
             p[mine] = torch.nn.functional.one_hot(
                 torch.from_numpy(me._cluster_of(self.known)[mine]), p.shape[1]
             ).to(p)
-        self._p = p.to(me._device)
+        self._p = p.to(me.space.device)
         hard = self.log_q.argmax(dim=1)
         changed = math.nan if self.hard is None else float((hard != self.hard).float().mean())
         self.hard = hard
