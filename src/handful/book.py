@@ -39,7 +39,7 @@ from handful.types import (
     Source,
 )
 
-__all__ = ["KINDS", "RANK", "LabelBook", "Standing", "class_events"]
+__all__ = ["KINDS", "RANK", "STATES", "LabelBook", "Standing", "class_events", "row_of"]
 
 Standings: TypeAlias = Literal["open", "labelled", "later", "unsure", "none", "broken"]
 STATES: tuple[Standings, ...] = ("open", "labelled", "later", "unsure", "none", "broken")
@@ -54,7 +54,7 @@ _HAND = RANK["hand"]
 
 # Every kind of event, with the fields that its data must hold.
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "asked": ("round", "question", "ids", "pairs", "tags", "memo", "draw"),
+    "asked": ("round", "question", "ids", "pairs", "tags", "memo", "draw", "rule"),
     "round_closed": ("round",),
     "folder_opened": (), "images_added": (), "images_missing": (), "image_moved": ("image", "to"),
     "image_changed": ("image",), "image_unreadable": ("image",),
@@ -346,7 +346,7 @@ class LabelBook:
             self._rows = _Rows(pool, raw, np.zeros(n, np.int8), np.full(n, -1, np.int8))
             changed = list(self._standings)
         for image in changed:
-            row = _row(pool, image)
+            row = row_of(pool, image)
             if row is None:
                 continue  # the book may be about a larger folder than this pool
             now = self._standings.get(image, Standing())
@@ -666,7 +666,8 @@ def _subject(answer: Answer | PairAnswer) -> object:
     return answer.id if isinstance(answer, Answer) else frozenset((answer.a, answer.b))
 
 
-def _row(pool: Pool, image: str) -> int | None:
+def row_of(pool: Pool, image: str) -> int | None:
+    """The row of an image, None where the pool does not hold it."""
     try:
         return pool.row(image)
     except (KeyError, InputError):
