@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from handful.augment import Augment, augmentation, glyph, photo
@@ -31,7 +32,7 @@ from handful.training import (
 )
 from handful.types import Array, Pool, Weights
 
-__all__ = ["AutoEncoderOptions", "LatentSpace"]
+__all__ = ["AutoEncoderOptions", "LatentSpace", "by_class"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class LatentSpace:
         Returns the number of images that passed.  `TrainingError` when every image ends at
         the same latent point though the images differ.
         """
-        o, images = self.options, self._attached
+        o, images = self.options, self.images
         self._measure(images)
         with seeded(rng):
             self._network = self._new_network()
@@ -133,7 +134,7 @@ class LatentSpace:
         if self._z is None:
             self._z = embed(
                 lambda x: self.network.encode(self.prepare(x)),
-                self._attached,
+                self.images,
                 network=self.network,
             )
             if not torch.isfinite(self._z).all():
@@ -185,7 +186,8 @@ class LatentSpace:
         self.moved()
 
     @property
-    def _attached(self) -> Images:
+    def images(self) -> Images:
+        """The attached images."""
         if self._images is None:
             raise InputError("no images are attached to this model: call fit or snapshot first")
         return self._images
@@ -223,3 +225,21 @@ class LatentSpace:
         # channels last: a tenth faster on a CPU, more on a GPU
         placed: CAE = cae.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
+
+
+def by_class(
+    q: NDArray[np.float32], class_of: NDArray[np.int64], n_classes: int
+) -> NDArray[np.float32]:
+    """Sum q ``(n, K)`` over the clusters of each class: ``(n, C)``, rows sum to 1.
+
+    ``class_of (K,)`` is -1 where a cluster has no name, which happens only while nothing at
+    all is labelled: then every class is as likely as any other.
+    """
+    proba = np.zeros((len(q), max(n_classes, 1)), dtype=np.float32)
+    if (class_of < 0).any():
+        proba[:] = 1 / proba.shape[1]
+        return proba
+    for cluster, c in enumerate(class_of):
+        proba[:, c] += q[:, cluster]
+    proba /= proba.sum(axis=1, keepdims=True)
+    return proba

@@ -1,1 +1,10 @@
-"""."""
+"""Learners: one method a file, each with its training loop on one screen.
+
+Importing this package registers them all (and imports torch).
+"""
+
+from __future__ import annotations
+
+from handful.learners import ccl, dec
+
+__all__ = ["ccl", "dec"]

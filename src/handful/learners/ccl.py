@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from handful import geometry
 from handful.errors import InputError, RecipeError
-from handful.latent import AutoEncoderOptions, LatentSpace
+from handful.latent import AutoEncoderOptions, LatentSpace, by_class
 from handful.losses.ccl import Form, Similarity, ccl_loss
 from handful.losses.dec import clustering_loss, student_log_assignment, target
 from handful.progress import Progress
@@ -309,7 +309,7 @@ class CCL:
                 if "clusters" in parts:
                     found["clusters"] = q
                 if "proba" in parts:
-                    found["proba"] = self._by_class(q)
+                    found["proba"] = by_class(q, self.class_of, self.n_classes)
             if "embedding" in parts:
                 found["embedding"] = z.numpy()
         if "centres" in parts:
@@ -330,17 +330,8 @@ class CCL:
 
     def predict(self, images: Array) -> NDArray[np.float32]:
         """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""
-        return self._by_class(self._log_q(self.space.encode(images)).exp().numpy())
-
-    def _by_class(self, q: NDArray[np.float32]) -> NDArray[np.float32]:
-        proba = np.zeros((len(q), max(self.n_classes, 1)), dtype=np.float32)
-        if (self.class_of < 0).any():  # nothing is labelled: no cluster has a name
-            proba[:] = 1 / proba.shape[1]
-            return proba
-        for cluster, c in enumerate(self.class_of):
-            proba[:, c] += q[:, cluster]
-        proba /= proba.sum(axis=1, keepdims=True)
-        return proba
+        q = self._log_q(self.space.encode(images)).exp().numpy()
+        return by_class(q, self.class_of, self.n_classes)
 
     def _log_q(self, z: Tensor) -> Tensor:
         with torch.no_grad():
