@@ -1,0 +1,358 @@
+"""Render docs/results.md and the README's figures from benchmarks/results/*.csv.
+
+``python benchmarks/render.py`` writes both; ``--check`` writes nothing and fails when one
+of them differs from what the rows say.  Every figure comes from a row that a benchmark
+appended; where a row was measured twice, the later one counts.  A mean stands alone below
+three seeds; from three on its standard deviation (n - 1) stands beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median, stdev
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+MEASURE = "accuracy_test"
+PERCENT = {  # the smallest count of the schedule that holds so many % of the training part
+    "usps": {3: 225, 5: 375, 10: 750},
+    "mnist": {1: 500, 3: 1500, 5: 2500, 10: 5000},
+    "fashion_mnist": {1: 500, 3: 1500, 5: 2500, 10: 5000},
+}
+NAMES = {"usps": "USPS", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """One file of results: what it shows and how it is made."""
+
+    bench: str
+    title: str
+    shows: str
+    command: str
+    tables: tuple[int, ...] = ()  # of the paper, printed beside ours
+
+
+GROUPS = (
+    Group(
+        "usps",
+        "USPS: accuracy from few labels",
+        "All 9,298 images, split 80/20, the published schedule. Test accuracy, the share of the"
+        " held-out fifth that is named right. The paper reads its rows at 3, 5 and 10 % of the"
+        " training part; ours are the same counts.",
+        "python benchmarks/run_all.py usps",
+        (5,),
+    ),
+    Group(
+        "forms",
+        "Every form of the labelled loss, and the controls",
+        "USPS, one seed. The printed forms of Eq. 7, the Student form with and without"
+        " augmentation, clustering alone, logistic regression on pixels, a supervised network.",
+        "python benchmarks/run_all.py forms",
+    ),
+    Group(
+        "clustering",
+        "What the labelled loss adds to clustering",
+        "The paper's Table 2: the same learner with and without the labelled term, at 3 % labels.",
+        "python benchmarks/run_all.py clustering",
+        (2,),
+    ),
+    Group(
+        "mnist",
+        "MNIST",
+        "Split 80/20 of the 60,000. Logistic regression on pixels is the control.",
+        "python benchmarks/run_all.py mnist",
+        (3,),
+    ),
+    Group(
+        "fashion",
+        "Fashion-MNIST",
+        "Split 80/20 of the 60,000. Logistic regression on pixels is the control.",
+        "python benchmarks/run_all.py fashion",
+        (4,),
+    ),
+    Group(
+        "queries",
+        "Entropy against random queries",
+        "USPS, the same learner, the same seeds; only the rule differs.",
+        "python benchmarks/run_all.py queries",
+    ),
+    Group(
+        "demo",
+        "The demo",
+        "`handful demo`: 1,797 digits, scored on the images that nobody was asked about.",
+        "python benchmarks/demo.py",
+    ),
+    Group(
+        "throughput",
+        "Training speed",
+        "Images a second, against a bare loop of PyTorch with the same network and the same"
+        " two streams of images, in one run.",
+        "python benchmarks/throughput.py",
+    ),
+    Group(
+        "queries_scale",
+        "A million images",
+        "Each rule, and the loop, on 1,000,000 x 10 probabilities.",
+        "python benchmarks/queries_scale.py",
+    ),
+    Group(
+        "scan",
+        "Scanning a folder",
+        "20,000 JPEG files of 30 kB: headers read, bytes hashed.",
+        "python benchmarks/scan.py",
+    ),
+    Group(
+        "kill",
+        "Killed and resumed",
+        "kill -9 at random moments of a run, then `--resume`: the rounds must come out equal.",
+        "python benchmarks/kill.py",
+    ),
+    Group(
+        "fresh_clone",
+        "A fresh clone",
+        "An empty folder and an empty cache: clone, `make demo`, `make test`.",
+        "python benchmarks/fresh_clone.py",
+    ),
+)
+
+Row = dict[str, str]
+Table = list[list[str]]
+
+
+def load(folder: Path, bench: str) -> list[Row]:
+    """Rows of one benchmark, the later of equal ones; none when it has not run."""
+    path = folder / f"{bench}.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    keys = ("data", "recipe", "variant", "seed", "labels", "metric")
+    return list({tuple(row[k] for k in keys): row for row in rows}.values())
+
+
+def published(path: Path, tables: Sequence[int]) -> list[Row]:
+    """The paper's figures of some tables, exactly as they are printed there."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if int(row["table"]) in tables]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean, with the standard deviation from three seeds on."""
+    if len(values) < 3:
+        return f"{mean(values):.{digits}f}"
+    return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def plain(value: float) -> str:
+    """A figure with four digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def markdown(header: Sequence[str], rows: Table) -> str:
+    """A Markdown table; the first two columns are words, the rest figures."""
+    marks = ["---" if i < 2 else "---:" for i in range(len(header))]
+    lines = [header, marks, *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines
+    )
+
+
+def points(rows: Iterable[Row], data: str) -> list[int]:
+    """The label counts to show: those of the paper where they were measured, else six."""
+    measured = sorted({int(float(row["labels"])) for row in rows if row["labels"]})
+    chosen = [n for n in PERCENT.get(data, {}).values() if n in measured]
+    if chosen or len(measured) <= 6:
+        return chosen or measured
+    step = (len(measured) - 1) / 5
+    return sorted({measured[round(i * step)] for i in range(6)})
+
+
+def curve(rows: Sequence[Row], data: str, paper: Sequence[Row] = ()) -> str:
+    """Test accuracy of one data set: a line for each recipe and variant, a column a count."""
+    cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row["metric"] == MEASURE and row["data"] == data and row["labels"]:
+            labels = int(float(row["labels"]))
+            cells[row["recipe"], row["variant"]][labels].append(float(row["value"]))
+    by_grid: dict[tuple[int, ...], list[tuple[str, str]]] = defaultdict(list)
+    for line, counts in cells.items():
+        by_grid[tuple(points([{"labels": str(n)} for n in counts], data))].append(line)
+    parts = []
+    for grid, lines in sorted(by_grid.items(), key=lambda item: -len(item[1])):
+        table = [
+            [recipe, variant, str(max(map(len, cells[recipe, variant].values())))]
+            + [spread(cells[recipe, variant][n]) for n in grid]
+            for recipe, variant in sorted(lines)
+        ]
+        table += _published_lines(paper, data, grid)
+        parts.append(
+            markdown(["recipe", "variant", "seeds", *(f"{n:,} labels" for n in grid)], table)
+        )
+    return "\n\n".join(parts)
+
+
+def _published_lines(paper: Sequence[Row], data: str, grid: Sequence[int]) -> Table:
+    lines: dict[str, dict[int, str]] = defaultdict(dict)
+    for row in paper:
+        count = PERCENT.get(data, {}).get(int(row["percent"]))
+        if row["data"] == data and count is not None and count in grid:
+            lines[row["method"]][count] = row["value"]
+    return [
+        [method, "published", "", *(values.get(n, "") for n in grid)]
+        for method, values in lines.items()
+    ]
+
+
+def figures(rows: Sequence[Row]) -> str:
+    """Every other figure, one a line: mean over seeds, with the range where there are several."""
+    groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for row in rows:
+        key = (
+            row["data"],
+            row["recipe"],
+            row["variant"],
+            row["labels"],
+            row["metric"],
+            row["unit"],
+        )
+        groups[key].append(float(row["value"]))
+    table = []
+    for (data, recipe, variant, labels, metric, unit), values in groups.items():
+        several = len(values) > 1
+        bounds = f"{plain(min(values))} to {plain(max(values))}" if several else ""
+        what = " ".join(part for part in (data, recipe, variant) if part)
+        table.append([what, metric, labels, f"{plain(mean(values))} {unit}".strip(), bounds])
+    return markdown(["what", "figure", "labels", "value", "range"], table)
+
+
+def provenance(rows: Sequence[Row]) -> str:
+    """Where the figures come from, in one sentence or three."""
+    seconds = [float(row["seconds"]) for row in rows if row["seconds"]]
+    parts = [f"Measured {_several(r['date'] for r in rows)}"]
+    parts.append(f"at commit {_several(r['commit'] for r in rows)}")
+    parts.append(f"on {_several((r['machine'] for r in rows), '; ')}.")
+    text = " ".join(parts)
+    if seconds:
+        text += f" Median {plain(median(seconds))} s a row."
+    return f"{text} Command: `{_several((r['command'] for r in rows), '`, `')}`."
+
+
+def _several(values: Iterable[str], joint: str = ", ", most: int = 3) -> str:
+    distinct = sorted(set(values))
+    rest = f" and {len(distinct) - most} more" if len(distinct) > most else ""
+    return joint.join(distinct[:most]) + rest
+
+
+def section(group: Group, folder: Path, paper: Path) -> str:
+    """One group of the results page."""
+    rows = load(folder, group.bench)
+    head = f"## {group.title}\n\n{group.shows}\n\n"
+    if not rows:
+        return head + f"Not run yet: `{group.command}`."
+    parts = []
+    for data in sorted({row["data"] for row in rows if row["metric"] == MEASURE and row["labels"]}):
+        name = NAMES.get(data, data)
+        parts.append(
+            f"{name}, test accuracy:\n\n{curve(rows, data, published(paper, group.tables))}"
+        )
+    columns = _columns_of_rounds() if parts else set()
+    others = [row for row in rows if row["metric"] not in columns]
+    if others:
+        parts.append(figures(others))
+    parts.append(f"{provenance(rows)} All rows: `benchmarks/results/{group.bench}.csv`.")
+    return head + "\n\n".join(parts)
+
+
+def _columns_of_rounds() -> set[str]:
+    shares = {f"{m}_{part}" for m in ("acc", "nmi", "ari") for part in ("all", "unlabelled")}
+    return shares | {
+        "accuracy_test", "accuracy_unlabelled", "ari_kmeans", "purity_all", "macro_f1_test",
+        "balanced_accuracy_test", "entropy_mean", "seconds_fit", "seconds_query",
+        "images_per_second", "peak_mb", "asked", "round",
+    }  # fmt: skip
+
+
+def page(folder: Path, paper: Path) -> str:
+    """The whole of docs/results.md."""
+    intro = (
+        "# Results\n\n"
+        "Every figure on this page is rendered by `make results` from rows that a benchmark"
+        " appended to `benchmarks/results/`. Nothing is typed in. Lines marked *published* are"
+        " the figures that the CCL paper prints (Roda and Geva, 2024, Tables 2 to 5); their"
+        " seeds and splits are the authors' own. A standard deviation stands where there are"
+        " three seeds or more. How the comparisons are kept fair: [protocol](protocol.md).\n\n"
+    )
+    return intro + "\n\n".join(section(group, folder, paper) for group in GROUPS) + "\n"
+
+
+def readme_block(folder: Path, paper: Path) -> str:
+    """The README's figures: the three image sets in short, then one line a promise."""
+    parts = []
+    short = ("ccl", "ccl-student", "ccl-random", "probe", "random", "entropy")
+    for bench in ("usps", "mnist", "fashion"):
+        group = next(g for g in GROUPS if g.bench == bench)
+        rows = [r for r in load(folder, bench) if r["recipe"] in short]
+        paper_rows = [r for r in published(paper, group.tables) if r["method"] == "ccl"]
+        for data in sorted({row["data"] for row in rows if row["metric"] == MEASURE}):
+            name = NAMES.get(data, data)
+            parts.append(f"**{name}**, test accuracy:\n\n{curve(rows, data, paper_rows)}")
+            parts.append(provenance(rows))
+        if not rows:
+            parts.append(f"**{group.title}**: not run yet (`{group.command}`).")
+    for bench in ("demo", "throughput", "fresh_clone"):
+        group = next(g for g in GROUPS if g.bench == bench)
+        rows = load(folder, bench)
+        if rows:
+            parts.append(f"**{group.title}**\n\n{figures(rows)}\n\n{provenance(rows)}")
+        else:
+            parts.append(f"**{group.title}**: not run yet (`{group.command}`).")
+    return "\n\n".join(parts)
+
+
+def put(text: str, block: str) -> str:
+    """The text with what stands between the two markers replaced."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the text lacks {BEGIN} or {END}: put both back")
+    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+
+
+def rendered(root: Path = ROOT) -> dict[Path, str]:
+    """Every rendered file with what it should say."""
+    folder = root / "benchmarks" / "results"
+    paper = root / "benchmarks" / "published" / "ccl.csv"
+    readme = root / "README.md"
+    return {
+        root / "docs" / "results.md": page(folder, paper),
+        readme: put(readme.read_text(encoding="utf-8"), readme_block(folder, paper)),
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the files, or with ``--check`` name those that differ."""
+    stale = []
+    for path, text in rendered().items():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+    said = (
+        "differs from benchmarks/results: run make results" if "--check" in arguments else "written"
+    )
+    for name in stale:
+        print(f"{name}: {said}")
+    return int(bool(stale) and "--check" in arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
