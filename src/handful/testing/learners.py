@@ -21,8 +21,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +41,7 @@ class TinyPool:
     ids: Sequence[str]
     images: NDArray[np.uint8] | None = None
     features: NDArray[np.float32] | None = None
-    broken: Mapping[int, str] = MappingProxyType({})
+    broken: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         order = sorted(range(len(self.ids)), key=lambda i: self.ids[i])
