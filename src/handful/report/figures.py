@@ -1,0 +1,209 @@
+"""What a report needs from a run's last model, small enough to keep: ``figures.npz``.
+
+A pool may hold a million images; a page shows a few thousand points and a few hundred
+thumbnails.  `collect` draws that sample while pool, model and truth are at hand, so
+that the report can be made again later from the run folder alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from handful.errors import InputError, RunFolderError
+from handful.types import Array, Classes, Pool, Snapshot
+
+FILE = "figures.npz"
+SAMPLE = 4000  # rows that may become points of the map
+THUMBNAILS = 400
+SIDE = 48  # px
+_WIDTH = 32  # columns of an embedding that are kept: its first principal axes
+_THUMBNAIL_BYTES = 1_300_000
+_CONFUSION_CLASSES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The sample of one run.  ``m`` sampled rows of ``n``, ``a`` thumbnails, ``C`` classes.
+
+    Class numbers are positions in ``classes``; -1 stands for unknown, and for a row that
+    was never asked.  ``embedding (m, <=32) float32`` is scaled to [-1, 1] and has no
+    columns when the learner gives none.
+    """
+
+    n: int
+    classes: tuple[str, ...]
+    rows: Array
+    embedding: Array
+    truth: Array
+    predicted: Array
+    asked_round: Array
+    thumbnails: Array  # (a, C, h, w) uint8
+    thumbnail_rows: Array
+    thumbnail_round: Array
+    thumbnail_class: Array  # the answer that was given
+    thumbnail_predicted: Array
+    thumbnail_tag: tuple[str, ...]
+    asked_per_round: Array  # (rounds,) how many were asked, shown or not
+    confusion: Array  # (C, C): rows are the truth, columns the prediction
+    confusion_scope: str  # which images: "not bought" or "all"
+
+
+def collect(
+    folder: Path | str,
+    *,
+    snapshot: Snapshot | None,
+    pool: Pool,
+    truth: Array | None,
+    predicted: Array | None,
+    asked: Sequence[tuple[int, int, str]],
+    classes: Classes | Sequence[str],
+    rng: np.random.Generator,
+) -> None:
+    """Write ``figures.npz`` into a run folder, atomically; under about 2 MB, no pickle.
+
+    ``truth (n,)`` and ``predicted (n,)`` are positions in ``classes``, -1 unknown;
+    ``asked`` lists ``(round, row, tag)`` in the order of asking.  Without a truth there
+    is no confusion matrix, without images no thumbnail, without an embedding no map.
+    """
+    n = len(pool)
+    names = tuple(classes.names if isinstance(classes, Classes) else classes)
+    truth_ = _labels(truth, n, "truth")
+    predicted_ = _labels(predicted, n, "predicted")
+    known = snapshot.known if snapshot is not None else np.full(n, -1)
+    asked_round = np.full(n, -1, dtype=np.int32)
+    for round_, row, _ in asked:
+        if not 0 <= row < n:
+            raise InputError(f"figures: row {row} was asked of a pool of {n}: hand in pool rows")
+        asked_round[row] = round_
+    rows = _sample(asked_round, rng)
+    shown = _shown(asked)
+    counts, scope = _confusion(truth_, predicted_, asked_round < 0, len(names))
+    thumbnail_rows = np.array([row for _, row, _ in shown], dtype=np.int64)
+    arrays: dict[str, Any] = {
+        "n": np.int64(n),
+        "classes": _words(names),
+        "rows": rows,
+        "embedding": _embedding(snapshot, rows),
+        "truth": truth_[rows].astype(np.int32),
+        "predicted": predicted_[rows].astype(np.int32),
+        "asked_round": asked_round[rows],
+        "thumbnails": _thumbnails(pool, thumbnail_rows),
+        "thumbnail_rows": thumbnail_rows,
+        "thumbnail_round": np.array([round_ for round_, _, _ in shown], dtype=np.int32),
+        "thumbnail_class": known[thumbnail_rows].astype(np.int32),
+        "thumbnail_predicted": predicted_[thumbnail_rows].astype(np.int32),
+        "thumbnail_tag": _words([tag for _, _, tag in shown]),
+        "asked_per_round": np.bincount([round_ for round_, _, _ in asked] or [0]) * bool(asked),
+        "confusion": counts,
+        "confusion_scope": _words([scope]),
+    }
+    path = Path(folder) / FILE
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(folder: Path | str) -> Figures | None:
+    """Read ``figures.npz`` of a run folder; ``None`` when the run left none."""
+    path = Path(folder) / FILE
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: dict[str, Any] = {name: file[name] for name in file.files}
+        for name in ("classes", "thumbnail_tag", "confusion_scope"):
+            arrays[name] = tuple(json.loads(arrays[name].tobytes()))
+        arrays["confusion_scope"] = arrays["confusion_scope"][0]
+        arrays["n"] = int(arrays["n"])
+        return Figures(**arrays)
+    except (OSError, ValueError, TypeError, BadZipFile, EOFError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read: delete it and run again with --resume"
+        ) from error
+
+
+def _labels(labels: Array | None, n: int, name: str) -> Array:
+    if labels is None:
+        return np.full(n, -1, dtype=np.int64)
+    out = np.asarray(labels, dtype=np.int64)
+    if out.shape != (n,):
+        raise InputError(f"figures: {name} has shape {out.shape}, the pool has {n} images")
+    return out
+
+
+def _words(words: Sequence[str]) -> Array:
+    """JSON in ASCII bytes: keeps surrogates and NULs, which numpy's strings lose."""
+    return np.frombuffer(json.dumps(list(words)).encode("ascii"), dtype=np.uint8)
+
+
+def _sample(asked_round: Array, rng: np.random.Generator) -> Array:
+    """At most `SAMPLE` rows, sorted: what was asked first, the rest uniformly at random."""
+    asked = np.flatnonzero(asked_round >= 0)
+    if asked.size > SAMPLE:
+        asked = rng.choice(asked, SAMPLE, replace=False)
+    others = np.flatnonzero(asked_round < 0)
+    room = min(SAMPLE - asked.size, others.size)
+    return np.sort(np.concatenate([asked, rng.choice(others, room, replace=False)]))
+
+
+def _shown(asked: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """The first few of every round, equally many, `THUMBNAILS` in all."""
+    rounds: dict[int, list[tuple[int, int, str]]] = {}
+    for entry in asked:
+        rounds.setdefault(entry[0], []).append(entry)
+    left = THUMBNAILS
+    out: list[tuple[int, int, str]] = []
+    # short rounds first: what they do not use goes to the longer ones
+    by_length = sorted(rounds, key=lambda r: len(rounds[r]))
+    for place, round_ in enumerate(by_length):
+        share = min(len(rounds[round_]), left // (len(by_length) - place))
+        out += rounds[round_][:share]
+        left -= share
+    order = {id(entry): place for place, entry in enumerate(asked)}
+    return sorted(out, key=lambda entry: (entry[0], order[id(entry)]))
+
+
+def _thumbnails(pool: Pool, rows: Array) -> Array:
+    if pool.features is not None or not rows.size:
+        return np.empty((0, 1, 1, 1), dtype=np.uint8)
+    side = min(SIDE, int((_THUMBNAIL_BYTES / (rows.size * max(pool.channels, 1))) ** 0.5))
+    height, width = pool.size
+    scale = min(1.0, side / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return np.asarray(pool.read(rows, size), dtype=np.uint8)
+
+
+def _embedding(snapshot: Snapshot | None, rows: Array) -> Array:
+    """Sampled rows on their first principal axes, scaled to [-1, 1], in half precision."""
+    if snapshot is None or "embedding" not in snapshot.parts:
+        return np.empty((rows.size, 0), dtype=np.float16)
+    x = np.asarray(snapshot.parts["embedding"][rows], dtype=np.float64).reshape(rows.size, -1)
+    x = np.where(np.isfinite(x), x, 0.0)
+    x = x - x.mean(axis=0, keepdims=True) if rows.size else x
+    if x.shape[1] > _WIDTH:
+        _, vectors = np.linalg.eigh(x.T @ x)  # ascending: the last axes vary most
+        x = x @ vectors[:, ::-1][:, :_WIDTH]
+    return (x / max(float(np.abs(x).max(initial=0.0)), 1e-12)).astype(np.float16)
+
+
+def _confusion(truth: Array, predicted: Array, bought_not: Array, c: int) -> tuple[Array, str]:
+    """Counts over the images that were not bought, or over all when every one was."""
+    both = (truth >= 0) & (predicted >= 0) & (truth < c) & (predicted < c)
+    scope = "not bought" if (both & bought_not).any() else "all"
+    use = both & bought_not if scope == "not bought" else both
+    if not use.any() or c > _CONFUSION_CLASSES:
+        return np.zeros((0, 0), dtype=np.int64), scope
+    counts = np.bincount(truth[use] * c + predicted[use], minlength=c * c)
+    return counts.reshape(c, c).astype(np.int64), scope
