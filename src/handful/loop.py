@@ -99,15 +99,14 @@ class Plan:
             return "given"
         return "random" if self.initial_draw == "random" and self.initial else "rule"
 
-    def first(self, paid: int) -> int:
-        """Size of the first batch, cut to the budget."""
-        size = len(self.initial_ids) or self.initial or self.next(paid)
-        return max(0, min(size, self.total) - paid)
-
-    def next(self, paid: int) -> int:
-        """Size of the next batch after ``paid`` answers; 0 when the budget is spent."""
-        target = next((c for c in self.counts if c > paid), paid)
-        return max(0, min(target if self.counts else paid + self.batch, self.total) - paid)
+    def size(self, round: int, paid: int) -> int:
+        """Answers to buy in this round, ``paid`` so far; 0 when the budget is spent."""
+        targets = self.counts or (paid + self.batch,)
+        first = len(self.initial_ids) or self.initial
+        if round == 0 and first > paid:
+            targets = (first,)
+        target = next((t for t in targets if t > paid), paid)
+        return max(0, min(target, self.total) - paid)
 
 
 class Checkpoints(Protocol):
@@ -156,7 +155,7 @@ def loop(
     resumed, snapshot, fit, seconds = True, None, None, 0.0
     while True:
         r, question = book.round, book.pending()
-        if question is None and _opens(book, learner, query, plan):
+        if question is None and _opens(book, pool, learner, query, plan):
             _ask(book, _first_batch(book, pool, plan, seed), draw=plan.opens_with)
             question = book.pending()
         if question is None or book.asked[-1].data["rule"] is not None:
@@ -165,7 +164,7 @@ def loop(
             snapshot, resumed = _look(learner, seen, wanted, book), False
             started = perf_counter()
             if question is None:
-                reason = _choose(book, query, snapshot, plan.next(book.paid), seed)
+                reason = _choose(book, query, snapshot, plan.size(r, book.paid), seed)
                 question = book.pending()
                 if question is None:
                     return Outcome(r, snapshot, fit, reason)
@@ -218,12 +217,14 @@ def _needs(learner: Learner, query: Rule) -> frozenset[str]:
     return needs
 
 
-def _opens(book: LabelBook, learner: Learner, query: Rule, plan: Plan) -> bool:
-    """Whether the initial draw is due: nothing was asked, and the rule does not begin."""
-    if book.round or plan.first(book.paid) == 0:
+def _opens(book: LabelBook, pool: Pool, learner: Learner, query: Rule, plan: Plan) -> bool:
+    """Whether the initial draw is due: no round was closed, and the rule does not begin."""
+    if book.round or plan.size(0, book.paid) == 0:
         return False
     if plan.opens_with != "rule":
-        return True
+        return (len(plan.initial_ids) or plan.initial) > book.paid
+    if (book.known(pool) >= 0).any():
+        return False
     cold = getattr(query, "cold", isinstance(query, PairQuery))
     if cold and getattr(learner, "cold", True):
         return False
@@ -236,7 +237,7 @@ def _opens(book: LabelBook, learner: Learner, query: Rule, plan: Plan) -> bool:
 
 
 def _first_batch(book: LabelBook, pool: Pool, plan: Plan, seed: int) -> tuple[str, ...]:
-    size = plan.first(book.paid)
+    size = plan.size(0, book.paid)
     free = book.open(pool)
     if plan.initial_ids:
         rows = [row_of(pool, id) for id in plan.initial_ids]
