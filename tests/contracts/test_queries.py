@@ -1,0 +1,214 @@
+"""Every registered rule keeps the contract of queries; and the contract sees who does not."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import handful.queries
+import handful.testing
+from handful.registry import QUERIES, ScoreRule
+from handful.testing import QueryContract
+from handful.testing.queries import made_up_parts, who_is_known
+from handful.testing.randomness import global_states_untouched, same_under_global_seeds
+from handful.types import PARTS, Picks, Snapshot
+
+
+class TestEveryRule(QueryContract):
+    @pytest.fixture(autouse=True, params=QUERIES.names())
+    def each(self, request: pytest.FixtureRequest) -> None:
+        type(self).rule = QUERIES.get(request.param)()
+
+
+class TestEntropyOfClusters(QueryContract):
+    rule = handful.queries.Entropy(on="clusters")
+
+
+class TestTiesByIndex(QueryContract):
+    rule = handful.queries.Margin(ties="index")
+
+
+class TestOneClassAlone(QueryContract):
+    rule = handful.queries.Margin()
+    n_classes = 1
+
+
+def test_the_rules_of_this_package_are_registered() -> None:
+    assert {"random", "entropy", "least-confidence", "margin"} <= set(QUERIES.names())
+
+
+@pytest.mark.parametrize("name", QUERIES.names())
+def test_every_rule_has_its_card(name: str) -> None:
+    card = QUERIES.get(name).__doc__ or ""
+    assert 20 < len(QUERIES.summary(name)) < 100
+    for heading in ("Formula", "Needs", "Cost", "Source", "Here"):
+        assert f"\n    {heading}" in card, f"{name}: the card lacks {heading!r}"
+
+
+# --- the contract on rules that break it
+
+
+@dataclass(frozen=True)
+class Fine(ScoreRule):
+    name: ClassVar[str] = "fine"
+    needs: ClassVar[frozenset[str]] = frozenset({"proba"})
+
+    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        return snapshot.part("proba", self.name)[:, 0]
+
+
+class AsksTheKnown(Fine):
+    def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
+        return snapshot.picks(np.arange(min(k, int(snapshot.open.sum()))))
+
+
+class AsksTwice(Fine):
+    def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
+        rows = np.flatnonzero(snapshot.open)
+        return snapshot.picks(rows[rng.integers(len(rows), size=min(k, len(rows)))])
+
+
+class AsksTooMuch(Fine):
+    def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
+        return super().select(snapshot, k + 1, rng)
+
+
+class ReadsTheGlobalState(Fine):
+    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        state = np.random.get_state()[1]  # noqa: NPY002
+        return np.random.default_rng(int(state[0])).random(len(snapshot.ids))
+
+
+class MovesTheGlobalState(Fine):
+    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        random.random()
+        return super().score(snapshot, rng)
+
+
+class RemembersItsCalls(Fine):
+    calls: ClassVar[list[int]] = []
+
+    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        self.calls.append(1)
+        return np.roll(np.arange(len(snapshot.ids)), len(self.calls))
+
+
+class WritesIntoTheSnapshot(Fine):
+    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        p = snapshot.part("proba", self.name)
+        try:
+            p.flags.writeable = True
+        except ValueError:  # a view of somebody's read-only array
+            return p[:, 0]
+        p[:] = 1 / p.shape[1]
+        return p[:, 0]
+
+
+class KeepsNoJson(Fine):
+    def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
+        return snapshot.picks(super().select(snapshot, k, rng).rows, memo={"radius": (1, 2)})
+
+
+class TagsTooFew(Fine):
+    def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
+        return snapshot.picks(super().select(snapshot, k, rng).rows, tags=("difficult",))
+
+
+class NeedsMoreThanItSays(Fine):
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+
+class NeedsLessThanItSays(Fine):
+    needs: ClassVar[frozenset[str]] = frozenset({"proba", "embedding"})
+
+
+class NamesNoRule(Fine):
+    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        return snapshot.part("proba")[:, 0]
+
+
+class NeedsWhatNobodyKnows(Fine):
+    needs: ClassVar[frozenset[str]] = frozenset({"horoscope"})
+
+
+class GivesUpOnOneImage(Fine):
+    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        return np.partition(super().score(snapshot, rng), -2)
+
+
+class SplitsByZero(Fine):
+    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            p = super().score(snapshot, rng)
+            return (p - p.min()) / (p.max() - p.min())
+
+
+BROKEN = [
+    (AsksTheKnown, "test_chooses_min_k_open_distinct_rows", "not open"),
+    (AsksTwice, "test_chooses_min_k_open_distinct_rows", "chosen twice"),
+    (AsksTooMuch, "test_chooses_min_k_open_distinct_rows", "were wanted"),
+    (AsksTheKnown, "test_rounds_follow_each_other", "not open"),
+    (ReadsTheGlobalState, "test_same_seed_same_answer_whatever_the_global_seed", "depends on"),
+    (MovesTheGlobalState, "test_same_seed_same_answer_whatever_the_global_seed", "was changed"),
+    (RemembersItsCalls, "test_order_of_the_pool_does_not_matter", "other picks"),
+    (WritesIntoTheSnapshot, "test_changes_nothing", "proba was"),
+    (KeepsNoJson, "test_chooses_min_k_open_distinct_rows", "not JSON"),
+    (TagsTooFew, "test_chooses_min_k_open_distinct_rows", "one a pick"),
+    (NeedsLessThanItSays, "test_needs_are_enough_and_each_is_needed", "was not missed"),
+    (NamesNoRule, "test_needs_are_enough_and_each_is_needed", "does not name the rule"),
+    (NeedsMoreThanItSays, "test_needs_are_enough_and_each_is_needed", "needs 'proba'"),
+    (NeedsWhatNobodyKnows, "test_is_a_frozen_rule_with_defaults", "no such part"),
+    (GivesUpOnOneImage, "test_hard_pools", "kth"),
+    (SplitsByZero, "test_hard_pools", "NaN"),
+]
+
+
+def contract_for(broken: Any) -> QueryContract:
+    return type("Contract", (QueryContract,), {"rule": broken})()
+
+
+@pytest.mark.parametrize(("rule", "test", "words"), BROKEN)
+def test_the_contract_sees(rule: type[Fine], test: str, words: str) -> None:
+    with pytest.raises(Exception, match=words):
+        getattr(contract_for(rule()), test)()
+
+
+def test_the_contract_wants_a_frozen_dataclass() -> None:
+    class Loose:
+        name, needs, cold = "loose", frozenset[str](), False
+
+        def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
+            return snapshot.picks(np.flatnonzero(snapshot.open)[:k])
+
+    contract = contract_for(Loose())
+    contract.test_hard_pools()
+    with pytest.raises(AssertionError):
+        contract.test_is_a_frozen_rule_with_defaults()
+
+
+def test_all_parts_can_be_made_up() -> None:
+    for shape in ("plain", "duplicates", "constant", "saturated"):
+        snapshot = Snapshot.from_arrays(**made_up_parts(PARTS, 9, shape=shape))
+        assert set(snapshot.parts) == PARTS
+        assert (len(np.unique(snapshot.embedding, axis=0)) == 1) is (shape == "constant")
+    assert sorted(set(who_is_known("a class missing", 30).tolist())) == [-1, 0, 1, 2]
+
+
+def test_global_states_come_back() -> None:
+    before = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002
+    with pytest.raises(AssertionError, match="numpy"), global_states_untouched(3):
+        np.random.rand()  # noqa: NPY002
+    with pytest.raises(AssertionError, match="torch"), global_states_untouched(3):
+        torch.rand(1)
+    assert same_under_global_seeds(lambda: 5) == 5
+    assert before == (random.getstate(), repr(np.random.get_state(legacy=False)))  # noqa: NPY002
+
+
+def test_a_contract_that_does_not_exist_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="HopeContract"):
+        handful.testing.HopeContract  # noqa: B018
