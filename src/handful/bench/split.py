@@ -24,9 +24,7 @@ Rows: TypeAlias = NDArray[np.int64]
 _FROM_OFFICIAL_TRAIN = ("mnist", "fashion_mnist")  # "60K" images in the paper
 
 
-def split(
-    data: Data, how: Literal["80/20", "official", "none"], *, seed: int
-) -> tuple[Rows, Rows]:
+def split(data: Data, how: Literal["80/20", "official", "none"], *, seed: int) -> tuple[Rows, Rows]:
     """Rows to learn from and rows to score, both sorted, disjoint.  O(n)."""
     rows = np.arange(len(data.pool), dtype=np.int64)
     if how == "none":
@@ -39,7 +37,8 @@ def split(
         rows = rows[data.split == 0]
     if len(rows) < 2:
         raise InputError(f"{data.name} has {len(rows)} image: too few to hold any back for scoring")
-    test = _draw(rows, data.labels, round(0.2 * len(rows)) or 1, seed)
+    scorable = rows if data.labels is None else rows[data.labels[rows] >= 0]
+    test = _draw(scorable, data.labels, round(0.2 * len(scorable)) or 1, seed)
     return np.setdiff1d(rows, test), test
 
 

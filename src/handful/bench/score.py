@@ -1,0 +1,187 @@
+"""One row of ``rounds.csv`` from one trained model: the scorer's side of the ``yield``.
+
+Three sets are scored and never mixed: ``test`` (held back, never in the pool),
+``unlabelled`` (pool images that nobody was asked about) and ``all`` (the whole pool).
+Accuracy is of class-named predictions; ACC, NMI, ARI and purity are of the clustering
+(the learner's clusters, or its classes where it has none), matched with Hungarian
+assignment and never used for a prediction.  What cannot be computed is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful import geometry, metrics
+from handful.progress import Progress, Task
+from handful.rng import rng_for
+from handful.types import UNKNOWN, Array, Classes, Fit, Learner, Pool, Snapshot
+
+__all__ = ["Scored", "Scorer", "predict"]
+
+Ids: TypeAlias = NDArray[np.int64]
+_KMEANS_ROWS = 20_000  # a seeded sample of the embedding is enough for its k-means
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores models of one run.
+
+    ``truth (n,)`` and ``test_truth (m,)`` hold ids into ``names``, -1 where nobody knows.
+    The learner's class ids are the book's; they are matched by name.
+    """
+
+    pool: Pool
+    truth: Ids | None
+    test: Pool | None
+    test_truth: Ids | None
+    names: tuple[str, ...]
+    seed: int
+
+    def row(
+        self,
+        snapshot: Snapshot,
+        classes: Classes,
+        learner: Learner,
+        *,
+        asked: int,
+        paid: int,
+        fit: Fit,
+        seconds_query: float,
+    ) -> dict[str, Any]:
+        """All figures of the model that ``snapshot`` describes; what has no value is left out."""
+        row: dict[str, Any] = {"round": snapshot.round, "labels": paid, "asked": asked}
+        row |= self._clustering(snapshot)
+        if (snapshot.known >= 0).any():
+            row |= self._accuracy(snapshot, classes, learner)
+        row |= {f"loss_{name}": value for name, value in fit.losses.items()}
+        row |= {"seconds_fit": fit.seconds, "seconds_query": seconds_query, "peak_mb": _peak_mb()}
+        if fit.seconds > 0 and fit.images:
+            row["images_per_second"] = fit.images / fit.seconds
+        return {k: v for k, v in row.items() if not (isinstance(v, float) and math.isnan(v))}
+
+    def to_truth(self, predicted: Ids, classes: Classes) -> Ids:
+        """Book ids to ids of the truth, by name; -1 for a class that the truth does not have."""
+        place = {name: i for i, name in enumerate(self.names)}
+        table = np.array([*(place.get(name, UNKNOWN) for name in classes.names), UNKNOWN])
+        return table[np.where(predicted < len(classes), predicted, -1)].astype(np.int64)
+
+    def _accuracy(self, snapshot: Snapshot, classes: Classes, learner: Learner) -> dict[str, float]:
+        row: dict[str, float] = {}
+        open_ = snapshot.known < 0
+        if "proba" in snapshot.parts:
+            found = self.to_truth(np.asarray(snapshot.proba).argmax(axis=1), classes)
+            row["entropy_mean"] = _entropy(np.asarray(snapshot.proba)[open_])
+            scored = open_ & (self.truth >= 0) if self.truth is not None else open_ & False
+            if self.truth is not None and scored.any():
+                row["accuracy_unlabelled"] = metrics.accuracy(self.truth[scored], found[scored])
+        if self.test is not None and self.test_truth is not None and len(self.test):
+            proba = predict(learner, self.test, like=self.pool)
+            found = self.to_truth(proba.argmax(axis=1), classes)
+            scored = self.test_truth >= 0
+            true, found = self.test_truth[scored], found[scored]
+            row["accuracy_test"] = metrics.accuracy(true, found)
+            row["macro_f1_test"] = metrics.macro_f1(true, found)
+            row["balanced_accuracy_test"] = metrics.balanced_accuracy(true, found)
+        return row
+
+    def _clustering(self, snapshot: Snapshot) -> dict[str, float]:
+        row: dict[str, float] = {}
+        if self.truth is None:
+            return row
+        part = "clusters" if "clusters" in snapshot.parts else "proba"
+        if part in snapshot.parts and (part == "clusters" or (snapshot.known >= 0).any()):
+            groups = np.asarray(snapshot.parts[part]).argmax(axis=1)
+            named = self.truth >= 0
+            for where, rows in (("all", named), ("unlabelled", named & (snapshot.known < 0))):
+                if rows.any():
+                    scores = clustering(self.truth[rows], groups[rows])
+                    row |= {f"{name}_{where}": value for name, value in scores.items()}
+            if named.any():
+                row["purity_all"] = metrics.purity(self.truth[named], groups[named])
+        if "embedding" in snapshot.parts:
+            row["ari_kmeans"] = self._ari_kmeans(np.asarray(snapshot.embedding), snapshot.round)
+        return row
+
+    def _ari_kmeans(self, embedding: Array, round: int) -> float:
+        """What a plain k-means finds in the latent space without one label."""
+        assert self.truth is not None
+        rng = rng_for(self.seed, round, "ari_kmeans")
+        rows = np.flatnonzero(self.truth >= 0)
+        if len(rows) > _KMEANS_ROWS:
+            rows = np.sort(rng.choice(rows, size=_KMEANS_ROWS, replace=False))
+        if len(rows) <= len(self.names):
+            return math.nan
+        groups = geometry.kmeans(embedding[rows], len(self.names), rng=rng, n_init=4).assignment
+        return metrics.ari(self.truth[rows], groups)
+
+
+def clustering(truth: Ids, groups: Ids) -> dict[str, float]:
+    """ACC (Hungarian), NMI and ARI."""
+    return {
+        "acc": metrics.acc(truth, groups),
+        "nmi": metrics.nmi(truth, groups),
+        "ari": metrics.ari(truth, groups),
+    }
+
+
+def predict(learner: Learner, pool: Pool, *, like: Pool, block: int = 1024) -> Array:
+    """Class probabilities ``(n, C)`` of a pool's images, read at the size that was trained on."""
+    if pool.features is not None:
+        return learner.predict(pool.features)
+    rows = np.arange(len(pool), dtype=np.int64)
+    blocks = [
+        learner.predict(pool.read(rows[i : i + block], like.size))
+        for i in range(0, len(rows), block)
+    ]
+    return np.concatenate(blocks)
+
+
+@dataclass
+class Scored:
+    """A `Progress` that keeps what is logged, and scores assignments on the way."""
+
+    inner: Progress
+    truth: Ids | None
+    round: Callable[[], int]
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def task(
+        self, name: str, total: int | None, unit: str = "images"
+    ) -> AbstractContextManager[Task]:
+        return self.inner.task(name, total, unit)
+
+    def log(
+        self, stage: str, step: int, *, assignment: Array | None = None, **figures: float
+    ) -> None:
+        row: dict[str, Any] = {"round": self.round(), "stage": stage, "step": step, **figures}
+        if assignment is not None and self.truth is not None:
+            named = self.truth >= 0
+            row |= clustering(self.truth[named], np.asarray(assignment)[named])
+        self.rows.append(row)
+        self.inner.log(stage, step, assignment=assignment, **figures)
+
+
+def _entropy(proba: Array, block: int = 1 << 18) -> float:
+    """Mean entropy in nats over the rows; NaN for none."""
+    if not len(proba):
+        return math.nan
+    total = 0.0
+    for start in range(0, len(proba), block):
+        p = np.asarray(proba[start : start + block], dtype=np.float64)
+        total -= float((p * np.log(np.where(p > 0, p, 1.0))).sum())
+    return total / len(proba)
+
+
+def _peak_mb() -> float:
+    """Largest resident size of this process so far (Linux counts in kB, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,22 @@
+"""``handful report RUN...``: write or rewrite ``report.html``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from handful.cli.options import common
+
+__all__ = ["report"]
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write it.")
+@common
+def report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Write the report of one run or several."""
+    from handful.report import render
+
+    click.echo(render(list(runs), out))

@@ -1,0 +1,123 @@
+"""``handful run DATA``: a simulated run, from data to report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from handful.cli.options import common
+from handful.errors import InputError, RecipeError
+
+if TYPE_CHECKING:
+    from handful.recipes import Recipe
+
+__all__ = ["run"]
+
+DEFAULT_RECIPE = "ccl-student"
+
+
+@click.command()
+@click.argument("data")
+@click.option("--recipe", help=f"A recipe of `handful recipes` [{DEFAULT_RECIPE}].")
+@click.option("--learner", help="Any learner of `handful learners`.")
+@click.option("--query", help="Any rule of `handful queries`.")
+@click.option("--config", type=click.Path(path_type=Path), help="A recipe as a TOML file.")
+@click.option("--set", "assignments", multiple=True, metavar="K=V", help="Such as learner.lr=1e-3.")
+@click.option("--initial", type=int, help="Images asked before the first training.")
+@click.option("--batch", type=int, help="Images asked a round.")
+@click.option("--budget", type=int, help="Answers in all, the initial ones included.")
+@click.option("--until", help="Stop earlier: acc=.95 or steady.")
+@click.option("--minutes", type=float, help="Stop asking after so many minutes.")
+@click.option("--schedule", help="fast or published [fast on a CPU].")
+@click.option("--split", help="80/20, official or none [official where the set has one].")
+@click.option("--classes", help="known or grow [known].")
+@click.option("--seed", type=int, help="Every draw follows from it [0].")
+@click.option("--oracle", default="truth", show_default=True, help="truth, noisy:0.05, table:FILE.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on with the run in that folder.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where named sets lie.")
+@common
+def run(
+    data: str,
+    recipe: str | None,
+    learner: str | None,
+    query: str | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    initial: int | None,
+    batch: int | None,
+    budget: int | None,
+    until: str | None,
+    minutes: float | None,
+    schedule: str | None,
+    split: str | None,
+    classes: str | None,
+    seed: int | None,
+    oracle: str,
+    out: Path | None,
+    resume: bool,
+    data_root: Path | None,
+) -> None:
+    """Run a recipe on DATA with a simulated oracle.
+
+    Writes a folder with the book, every figure, the model and report.html.
+
+    DATA is a folder, a parquet or .npz file, or a name such as digits or usps.
+    """
+    from handful.bench.run import run as run_it
+    from handful.cli.console import print_rounds, say, watching
+
+    chosen = (recipe, learner, query, config)
+    typed = {"schedule": schedule, "split": split, "classes": classes, "seed": seed}
+    numbers = {"initial": initial, "batch": batch, "budget": budget}
+    made: Recipe | None
+    if (
+        resume
+        and not any((*chosen, assignments))
+        and all(v is None for v in (*typed.values(), *numbers.values()))
+    ):
+        made = None  # the folder knows its own recipe
+        if out is None:
+            raise InputError("--resume needs --out with the folder of the run to go on with")
+    else:
+        made = choose(*chosen)
+        settings = [f"{k}={v}" for k, v in typed.items() if v is not None]
+        settings += [f"rounds.{k}={v}" for k, v in numbers.items() if v is not None]
+        for assignment in (*settings, *assignments):
+            made = made.set(assignment)
+        out = out or _default_out(data, made)
+    with watching() as progress:
+        record = run_it(
+            data, made, out=out, oracle=oracle, until=until, minutes=minutes, resume=resume,
+            data_root=data_root, progress=progress, say=say,
+        )  # fmt: skip
+    print_rounds(record.rounds)
+    click.echo(record.path / "report.html")
+
+
+def choose(
+    recipe: str | None, learner: str | None, query: str | None, config: Path | None
+) -> Recipe:
+    """The recipe that these options name together."""
+    from handful.recipes import RECIPES, LearnerPart, combine, from_toml
+    from handful.recipes import Recipe as Made
+
+    if recipe is not None and config is not None:
+        raise RecipeError("--recipe and --config both name a recipe: give one of them")
+    if config is not None:
+        try:
+            base = from_toml(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"--config {config} cannot be read: {error}") from error
+    elif recipe is None and learner is not None:
+        base = Made(learner, LearnerPart(learner))
+    else:
+        base = RECIPES.get(recipe or DEFAULT_RECIPE)()
+    return combine(base, learner=learner, query=query)
+
+
+def _default_out(data: str, recipe: Recipe) -> Path:
+    name = Path(data.split(",")[0]).stem or "run"
+    return Path("handful-runs") / f"{name}-{recipe.name}-{recipe.seed}"
