@@ -31,6 +31,7 @@ from handful.types import Array
 POINTS = 2000
 PANELS = 6
 _NAMED = 40  # more classes than this are not named in a figure
+_FEW = 12  # up to so many are named in every panel, more in the first alone
 _COUNTED = 20  # more classes than this have no number in each cell
 
 
@@ -61,9 +62,9 @@ def layout(embedding: Array, seed: int = 0) -> Array:
     machine = TSNE(
         perplexity=min(30.0, len(x) / 4),
         early_exaggeration_iter=150,
-        n_iter=350,
+        n_iter=300,
         neighbors="exact",
-        negative_gradient_method="bh" if len(x) < 1500 else "fft",
+        negative_gradient_method="bh",  # exact enough, and faster than FFT up to some 10,000
         n_jobs=1,
         random_state=seed,
     )
@@ -94,6 +95,7 @@ def latent_map(
     keep = thin(figures, seed)
     xy = layout(figures.embedding[keep], seed)
     spans = stages(figures.asked_per_round, panels) or [(-1, -1)]
+    few = len(figures.classes) <= _FEW
     columns = min(len(spans), 3)
     rows = -(-len(spans) // columns)
     cell = min(width / columns, 440.0)
@@ -101,7 +103,7 @@ def latent_map(
         figure = canvas(cell * columns, (cell + 24) * rows)
         for number, span in enumerate(spans):
             axes = figure.add_subplot(rows, columns, number + 1)
-            _panel(axes, figures, keep, xy, span, named=number == 0)
+            _panel(axes, figures, keep, xy, span, named=number == 0 or few)
     return figure
 
 
@@ -113,11 +115,13 @@ def latent_panels(
         return []
     keep = thin(figures, seed)
     xy = layout(figures.embedding[keep], seed)
+    spans = stages(figures.asked_per_round, panels) or [(-1, -1)]
+    few = len(figures.classes) <= _FEW
     out = []
-    for number, span in enumerate(stages(figures.asked_per_round, panels) or [(-1, -1)]):
+    for number, span in enumerate(spans):
         with drawing():
             figure = canvas(side, side + 24)
-            _panel(figure.add_subplot(), figures, keep, xy, span, named=number == 0)
+            _panel(figure.add_subplot(), figures, keep, xy, span, named=number == 0 or few)
         out.append(figure)
     return out
 
@@ -181,14 +185,16 @@ def _points(axes: Axes, xy: Array, classes: Array) -> None:
 
 
 def _dots(xy: Array, colour: str, pattern: int, size: float, unit: float) -> PathPatch:
-    """One path for all dots of a class: circles, squares or crosses by its pattern.
+    """One path for all marks of a class: dots, crosses or pluses by its pattern.
 
-    A dot is a stroke of no length with a round or square cap, which keeps thousands of
-    them small in SVG.
+    A dot is a stroke of no length with a round cap, which keeps thousands of them small
+    in SVG.
     """
-    reach = 1e-3 * unit if pattern < 2 else 0.55 * size * unit
+    reach = (1e-3, 0.4 * size, 0.55 * size)[pattern] * unit
     strokes = [(-reach, 0.0), (reach, 0.0)]
-    if pattern == 2:
+    if pattern == 1:
+        strokes = [(-reach, -reach), (reach, reach), (-reach, reach), (reach, -reach)]
+    elif pattern == 2:
         strokes += [(0.0, -reach), (0.0, reach)]
     vertices = (xy[:, None, :] + np.array(strokes)[None]).reshape(-1, 2)
     codes = np.tile([Outline.MOVETO, Outline.LINETO], len(vertices) // 2)
@@ -198,9 +204,9 @@ def _dots(xy: Array, colour: str, pattern: int, size: float, unit: float) -> Pat
         outline,
         fill=False,
         edgecolor=colour,
-        linewidth=size if pattern < 2 else 1.2,
-        capstyle=("round", "projecting", "butt")[pattern],
-        alpha=0.75,
+        linewidth=1.2 if pattern else size,
+        capstyle="butt" if pattern else "round",
+        alpha=0.85,
     )
 
 
@@ -223,8 +229,8 @@ def _names(axes: Axes, xy: Array, classes: Array, names: Sequence[str]) -> None:
         at = members[np.argmin(((members - centre) ** 2).sum(axis=1))]
         axes.text(
             float(at[0]), float(at[1]), _name(names, class_id), ha="center", va="center",
-            fontsize=11, color=TEXT,
-            bbox={"boxstyle": "round,pad=0.15", "fc": PAGE, "ec": "none", "alpha": 0.8},
+            fontsize=12, fontweight="bold", color=TEXT,
+            bbox={"boxstyle": "round,pad=0.12", "fc": PAGE, "ec": "none", "alpha": 0.75},
         )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from handful.errors import InputError
-from handful.metrics import wilson
+from handful.metrics import aulc, wilson
 from handful.report import curves, maps, sheets
 from handful.report.look import CLASS_COLOURS, PATTERNS, shown, to_svg
 from handful.report.runs import (
@@ -118,8 +118,6 @@ class _Page:
 
     def _parts(self) -> Iterator[str]:
         yield self._header()
-        if len(self.groups) + len(self.beside) > 1:
-            yield self._comparison()
         yield self._learning()
         for place, one in enumerate(self.groups[:_DETAILED]):
             yield from self._details(one.runs[0], titled=len(self.groups) > 1, place=place)
@@ -203,27 +201,24 @@ class _Page:
     def _comparison(self) -> str:
         rows = []
         for one in [*self.groups, *self.beside]:
-            if self.metric is None:
-                break
-            xs, mean, spread = one.curve(self.metric)
+            xs, mean, spread = one.curve(self.metric) if self.metric else (np.empty(0),) * 3
             if not xs.size:
                 continue
             sd = f" ± {100 * spread[-1]:.2f}" if math.isfinite(spread[-1]) else ""
             title = shown(one.title) + (" (random queries)" if one.baseline else "")
-            area = float(np.trapezoid(mean, xs) / (xs[-1] - xs[0])) if xs.size > 1 else mean[0]
-            row = [title, f"{len(one.runs)}", f"{xs[0]:,.0f}", f"{100 * mean[0]:.1f}"]
-            row += [f"{xs[-1]:,.0f}", f"{100 * mean[-1]:.1f}{sd}", f"{100 * area:.1f}"]
-            rows.append(row)
-        if not rows:
+            row = [title, f"{len(one.runs)}", f"{100 * mean[0]:.1f} at {xs[0]:,.0f}"]
+            row += [f"{100 * mean[-1]:.1f}{sd} at {xs[-1]:,.0f}"]
+            rows.append([*row, f"{100 * aulc(xs, mean):.1f}" if xs.size > 1 else ""])
+        if len(rows) < 2:
             return ""
-        head = ["setting", "seeds", "first at", "%", "last at", "%", "mean over the curve, %"]
+        head = ["setting", "seeds", "first, %", "last, %", "mean over the curve, %"]
         what = METRICS[self.metric] if self.metric else ""
-        return "<h2>The settings side by side</h2>" + self._table(
+        return self._table(
             head,
             rows,
-            f"<b>Table {{n}}.</b> {escape(what.capitalize())} at the first and at the last number"
-            " of labels that all seeds of a setting share; ± is one standard deviation, given"
-            " from three seeds on.",
+            f"<b>Table {{n}}.</b> The settings side by side: {escape(what)} at the first and at the"
+            " last number of labels that all seeds of a setting share, and its mean over the area"
+            " under the curve. ± is one standard deviation, from three seeds on.",
         )
 
     # -- the curve and what labels cost -----------------------------------------------
@@ -267,6 +262,7 @@ class _Page:
         return (
             "<h2>Accuracy for labels</h2>"
             f'<div class="pair">{self._figure(chart, caption)}{self._figure(cost, paid)}</div>'
+            + self._comparison()
             + self._rounds(run)
         )
 
@@ -279,11 +275,14 @@ class _Page:
         wanted = {
             "round": ("model", _integer),
             "labels": ("labels", _integer),
-            **{name: (f"{words}, %", _percent) for name, words in METRICS.items()},
-            "nmi_all": ("NMI, %", _percent),
-            "ari_all": ("ARI, %", _percent),
-            "ari_kmeans": ("ARI of k-means on the embedding, %", _percent),
+            "accuracy_test": ("test, %", _percent),
             "macro_f1_test": ("macro F1, test, %", _percent),
+            "accuracy_unlabelled": ("not bought, %", _percent),
+            "acc_unlabelled": ("ACC, not bought, %", _percent),
+            "acc_all": ("ACC, all, %", _percent),
+            "nmi_all": ("NMI, all, %", _percent),
+            "ari_all": ("ARI, all, %", _percent),
+            "ari_kmeans": ("ARI, k-means, %", _percent),
             "entropy_mean": ("mean entropy", lambda v: f"{v:.3f}"),
             "seconds_fit": ("training, s", lambda v: f"{v:,.1f}"),
             "seconds_query": ("choosing, s", lambda v: f"{v:,.2f}"),
@@ -298,10 +297,13 @@ class _Page:
             cells = [use[k][1](v[i]) if math.isfinite(v[i]) else "" for k, v in columns.items()]
             new, each = gained.get(float(labels[i]), (math.nan, math.nan))
             per = f"{1 / each:,.0f}" if math.isfinite(each) and each > 0 else ""
-            rows.append([*cells, f"{new * each:+.1f}" if math.isfinite(each) else "", per])
+            points_gained = f"{new * each:+.1f}".replace("-", "−") if math.isfinite(each) else ""
+            rows.append([*cells, points_gained, per])
         head = [words for words, _ in use.values()] + ["points gained", "labels a point"]
         caption = (
-            "<b>Table {n}.</b> Every model of the run. Points gained: against the model before."
+            "<b>Table {n}.</b> Every model of the run: accuracy of its predictions, and ACC, NMI"
+            " and ARI of its clusters (k-means: of a k-means on the embedding, which sees no"
+            " label). Points gained: against the model before."
             " Labels a point: labels bought for each point of accuracy gained; empty where"
             f" nothing was gained. {escape(shown(self._run_words(run)))}"
         )
@@ -479,10 +481,12 @@ class _Page:
                 "One seed shows no spread: a difference of a point or two may be chance. Five"
                 " seeds tell."
             )
-        self.notes.append(
-            "Labels were chosen, not drawn at random: shares of classes among them do not"
-            " estimate shares in the collection."
-        )
+        rules = {str(_mapping(one.runs[0].recipe.get("query")).get("name")) for one in self.groups}
+        if rules - {"random", "None"}:
+            self.notes.append(
+                "Labels after the first question were chosen, not drawn at random: shares of"
+                " classes among them do not estimate shares in the collection."
+            )
         items = "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(self.notes))
         return f'<h2>How to read this</h2><ul class="notes">{items}</ul>'
 
@@ -526,11 +530,11 @@ class _Page:
 def _legend(classes: Sequence[str]) -> str:
     coloured = len(CLASS_COLOURS) * PATTERNS
     items = [
-        f"<li>{sheets.swatch(i)}{escape(shown(name, 30))}</li>"
+        f"<li>{sheets.mark(i)}{escape(shown(name, 30))}</li>"
         for i, name in enumerate(classes[:coloured])
     ]
     if len(classes) > coloured:
-        items.append(f"<li>{sheets.swatch(coloured)}{len(classes) - coloured:,} more, in grey</li>")
+        items.append(f"<li>{sheets.mark(coloured)}{len(classes) - coloured:,} more, in grey</li>")
     return f'<ul class="legend">{"".join(items)}</ul>' if items else ""
 
 
@@ -589,6 +593,10 @@ def _short(part: Any) -> Any:
         listed = _words(options) if options else ""
         return f"{part['name']}: {listed}" if listed else str(part["name"])
     return part
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _words(value: Any) -> str:

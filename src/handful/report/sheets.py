@@ -68,3 +68,14 @@ def swatch(class_id: int, *, bar: bool = False) -> str:
     kind = "bar" if bar else "swatch"
     style = f"--c:{colour}" if class_id >= 0 else "--c:transparent"
     return f'<i class="{kind} p{pattern}" style="{style}"></i>'
+
+
+def mark(class_id: int) -> str:
+    """The sign of a class on a map: dot, cross or plus in its colour."""
+    colour, pattern = class_look(class_id)
+    shape = ("M6 6h0", "M3 3l6 6M3 9l6-6", "M2 6h8M6 2v8")[pattern]
+    stroke = 'stroke-width="9" stroke-linecap="round"' if pattern == 0 else 'stroke-width="2"'
+    return (
+        '<svg class="mark" viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">'
+        f'<path d="{shape}" stroke="{colour}" {stroke} fill="none"/></svg>'
+    )
