@@ -5,6 +5,6 @@ Importing this package registers them all (and imports torch).
 
 from __future__ import annotations
 
-from handful.learners import ccl, cnn, dec
+from handful.learners import ccl, cnn, dec, encoder_head, kmeans, probe
 
-__all__ = ["ccl", "cnn", "dec"]
+__all__ = ["ccl", "cnn", "dec", "encoder_head", "kmeans", "probe"]

@@ -6,7 +6,10 @@ a trained network has to beat.
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +19,18 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from handful.errors import InputError, TrainingError
 
-__all__ = ["choose_strength", "logistic_loss", "logistic_probabilities", "logistic_regression"]
+__all__ = [
+    "LogisticHead",
+    "Scale",
+    "choose_strength",
+    "logistic_loss",
+    "logistic_probabilities",
+    "logistic_regression",
+]
 
 Matrix = NDArray[np.float64]
+Scale: TypeAlias = Literal["unit", "standard", "none"]
+log = logging.getLogger(__name__)
 
 
 def logistic_loss(
@@ -104,3 +116,95 @@ def choose_strength(
             logp = log_softmax(z[held].astype(np.float64) @ W.T + b, axis=1)
             loss[g] -= float(logp[np.arange(int(held.sum())), y[held]].sum())
     return float(grid[int(np.argmin(np.round(loss, 9)))])
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticHead:
+    """A fitted probe: scale the vectors, ``W z + b``, softmax over the classes that were seen.
+
+    ``W (k, d)`` and ``b (k,)`` belong to the class ids ``seen (k,)``; a class without a label
+    has probability 0, the limit of a bias that nothing holds up.  One class alone has 1.
+    ``mean`` and ``deviation (d,)`` are used by the scale "standard".
+    """
+
+    W: Matrix
+    b: Matrix
+    seen: NDArray[np.int64]
+    n_classes: int
+    scale: Scale
+    mean: Matrix
+    deviation: Matrix
+    C: float
+
+    @classmethod
+    def fit(
+        cls,
+        z: NDArray[Any],
+        y: NDArray[np.int64],
+        *,
+        n_classes: int,
+        scale: Scale,
+        moments: tuple[NDArray[Any], NDArray[Any]],
+        C: float | Literal["cv"],
+        grid: tuple[float, ...],
+        C_few: float,
+        rng: np.random.Generator,
+    ) -> LogisticHead:
+        """Fit on labelled vectors ``z (l, d)``; ``moments``: mean and deviation of all images.
+
+        ``C="cv"``: chosen from ``grid`` by 5-fold cross-validation on these labels when every
+        class seen has 5 or more, else ``C_few``.
+        """
+        mean, deviation = (np.asarray(m, dtype=np.float64) for m in moments)
+        seen, place = np.unique(y, return_inverse=True)
+        x = _scaled(z, scale, mean, deviation)
+        if C == "cv":
+            enough = len(seen) > 1 and np.bincount(place).min() >= 5
+            C = choose_strength(x, place, grid=grid, rng=rng) if enough else C_few
+        if len(seen) == 1:
+            log.warning("one class alone has labels: its probability is 1 for every image")
+            W, b = np.zeros((1, z.shape[1])), np.zeros(1)
+        else:
+            W, b = logistic_regression(x, place, C=C)
+        return cls(W, b, seen, n_classes, scale, mean, deviation, C)
+
+    def scaled(self, z: NDArray[Any]) -> NDArray[np.float64]:
+        """The vectors as the head sees them, ``(n, d) float64``."""
+        return _scaled(z, self.scale, self.mean, self.deviation)
+
+    def proba(self, z: NDArray[Any]) -> NDArray[np.float32]:
+        """``(n, d) -> (n, n_classes)``; rows sum to 1."""
+        out = np.zeros((len(z), self.n_classes), dtype=np.float32)
+        out[:, self.seen] = logistic_probabilities(self.scaled(z), self.W, self.b)
+        return out
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Named arrays; `from_state` makes an equal head."""
+        numbers = {"n_classes": self.n_classes, "scale": _SCALES.index(self.scale)}
+        return {
+            **{name: np.array([value]) for name, value in numbers.items()},
+            **{name: getattr(self, name).copy() for name in _ARRAYS},
+            "C": np.array([self.C], dtype=np.float64),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, NDArray[Any]]) -> LogisticHead:
+        return cls(
+            **{name: np.array(state[name]) for name in _ARRAYS},
+            n_classes=int(state["n_classes"][0]),
+            scale=_SCALES[int(state["scale"][0])],
+            C=float(state["C"][0]),
+        )
+
+
+_SCALES: tuple[Scale, ...] = ("unit", "standard", "none")
+_ARRAYS = ("W", "b", "seen", "mean", "deviation")
+
+
+def _scaled(z: NDArray[Any], scale: Scale, mean: Matrix, deviation: Matrix) -> Matrix:
+    x = np.asarray(z, dtype=np.float64)
+    if scale == "standard":
+        return np.asarray((x - mean) / deviation)
+    if scale == "unit":
+        return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12))
+    return x

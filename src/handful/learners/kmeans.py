@@ -1,0 +1,156 @@
+"""k-means with the labels as names: the control that needs no label at all.
+
+::
+
+    centres  := k-means on the vectors of all images, labels unused
+    clusters := 1 for the nearest centre (hard), or q_ij ∝ 1 / (1 + d_ij^2 / s^2) (soft)
+                with s^2 = mean squared distance to the nearest centre
+    proba    := clusters @ shares,  shares_jc = labelled images of class c in cluster j
+                                                / labelled images in cluster j
+
+A cluster in which nothing is labelled says nothing: every class is as likely as any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from handful import features, geometry
+from handful.errors import InputError, RecipeError
+from handful.progress import Progress
+from handful.registry import register_learner
+from handful.training import Meter
+from handful.types import Array, Fit, Snapshot, View, Weights
+
+__all__ = ["KMeans", "KMeansOptions"]
+
+
+@dataclass(frozen=True)
+class KMeansOptions:
+    """How many groups, of what."""
+
+    features: features.Kind = "auto"  # ready features where the pool has them, else pixels
+    n_clusters: int | None = None  # the view's hint, or the number of classes, when None
+    n_init: int = 20  # starts by k-means++; the one with the least inertia is kept
+    assignment: Literal["hard", "soft"] = "hard"  # soft: for rules that need an order
+
+
+@register_learner("kmeans")
+class KMeans:
+    """k-means on pixels or ready features; labels name the clusters and move nothing.
+
+    Gives ``clusters (n, K)``, ``centres (K, d)``, ``embedding (n, d)`` and ``proba (n, C)``.
+    Works without a label (``proba`` is then uniform: score the clusters).  Every fit starts
+    anew, so its rounds differ by their random starts as well.  Fewer clusters than asked for
+    when the images repeat.  Cost: n_init x iterations x n K d; memory n (d + K) floats.
+    S. Lloyd 1982; D. Arthur, S. Vassilvitskii, SODA 2007.
+    """
+
+    name: ClassVar[str]
+    gives: ClassVar[frozenset[str]] = frozenset({"proba", "embedding", "clusters", "centres"})
+    Options: ClassVar[type[KMeansOptions]] = KMeansOptions
+
+    def __init__(self, options: KMeansOptions | None = None) -> None:
+        self.options = options or KMeansOptions()
+        self._centres: NDArray[np.float32] | None = None
+        self._shares: NDArray[np.float32] = np.ones((1, 1), dtype=np.float32)  # (K, C)
+        self._spread = 1.0  # s^2 of the soft assignment
+
+    def fit(self, view: View, rng: Generator, progress: Progress) -> Fit:
+        """Cluster all images, then count the votes of the labelled ones."""
+        o, meter, pool = self.options, Meter(), view.pool
+        known = np.asarray(view.known)
+        n_classes = max(len(view.classes), int(known.max(initial=-1)) + 1)
+        k = o.n_clusters or view.clusters or n_classes
+        if k < 1:
+            raise RecipeError(
+                "the number of clusters is unknown: name the classes, label some images or set"
+                " learner.n_clusters"
+            )
+        features.check(pool, o.features)
+        with progress.task("k-means", None) as task:
+            z = features.vectors(pool)
+            found = geometry.kmeans(z, min(k, len(z)), rng, n_init=o.n_init)
+            task.advance(len(z))
+        self._centres = np.asarray(found.centres, dtype=np.float32)
+        self._spread = max(found.inertia / max(len(z), 1), 1e-12)
+        votes = np.zeros((len(self._centres), max(n_classes, 1)))
+        labelled = np.flatnonzero(known >= 0)
+        nearest = geometry.nearest(z[labelled], self._centres)[0]
+        np.add.at(votes, (nearest, known[labelled]), 1)
+        votes[votes.sum(axis=1) == 0] = 1  # nothing labelled: nothing known
+        self._shares = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
+        inertia = found.inertia / max(len(z), 1)
+        return Fit(losses={"inertia": inertia}, images=len(z), seconds=meter.seconds)
+
+    def _assign(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(n, d) -> (n, K)``; rows sum to 1."""
+        if self.options.assignment == "soft":
+            q = 1 / (1 + geometry.squared_distances(z, self.centres) / self._spread)
+            return np.asarray(q / q.sum(axis=1, keepdims=True), dtype=np.float32)
+        hard = np.zeros((len(z), len(self.centres)), dtype=np.float32)
+        hard[np.arange(len(z)), geometry.nearest(z, self.centres)[0]] = 1
+        return hard
+
+    def snapshot(self, view: View, parts: frozenset[str]) -> Snapshot:
+        centres, pool = self.centres, view.pool
+        known = np.array(view.known, dtype=np.int64)
+        found: dict[str, Array] = {}
+        if parts & {"proba", "clusters", "embedding"}:
+            z = features.vectors(pool)
+            if "embedding" in parts:
+                found["embedding"] = z
+            if parts & {"proba", "clusters"}:
+                clusters = self._assign(z)
+                if "clusters" in parts:
+                    found["clusters"] = clusters
+                if "proba" in parts:
+                    found["proba"] = clusters @ self._shares
+        if "centres" in parts:
+            found["centres"] = centres.copy()
+        return Snapshot(
+            ids=pool.ids,
+            open=known < 0,
+            known=known,
+            round=view.round,
+            parts=found,
+            learner=self.name,
+            n_classes=self._shares.shape[1],
+            pairs=view.pairs,
+            memo=view.memo,
+            read=pool.read,
+            predict=self.predict,
+        )
+
+    def predict(self, images: Array) -> NDArray[np.float32]:
+        """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""
+        z = features.flat(images)
+        if z.shape[1] != self.centres.shape[1]:
+            raise InputError(
+                f"images of {z.shape[1]} numbers: this model takes {self.centres.shape[1]}"
+            )
+        return self._assign(z) @ self._shares
+
+    @property
+    def centres(self) -> NDArray[np.float32]:
+        """``(K, d)``."""
+        if self._centres is None:
+            raise InputError("this model has not been trained yet: call fit or load first")
+        return self._centres
+
+    def state(self) -> Weights:
+        return {
+            "centres": self.centres.copy(),
+            "shares": self._shares.copy(),
+            "spread": np.array([self._spread], dtype=np.float64),
+        }
+
+    def load(self, state: Weights) -> None:
+        self._centres = np.array(state["centres"])
+        self._shares = np.array(state["shares"])
+        self._spread = float(state["spread"][0])

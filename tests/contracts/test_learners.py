@@ -1,0 +1,131 @@
+"""Every registered learner keeps the contract; a learner without an entry here fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import handful.learners
+from handful.progress import Silent
+from handful.registry import LEARNERS
+from handful.testing.learners import LearnerContract, refusal, tiny_pool, view_of
+from handful.types import Fit, Snapshot
+
+assert handful.learners.__all__  # importing it fills the registry
+
+_ENCODER: dict[str, Any] = {"pretrain_epochs": 2, "filters": (4, 4, 4), "hidden": 16}
+
+# learner -> the options of a fit that takes a blink; more than one where a branch needs it
+TINY: dict[str, tuple[dict[str, Any], ...]] = {
+    "ccl": (
+        {**_ENCODER, "epochs": 2, "n_init": 2},
+        {**_ENCODER, "epochs": 1, "n_init": 2, "ccl_form": "student", "augment": "auto"},
+        {**_ENCODER, "epochs": 1, "n_init": 2, "warm_start": False, "refresh": "running"},
+    ),
+    "cnn": (
+        {"steps": 4, "draws": 3},
+        {"steps": 4, "draws": 3, "warm_start": True, "augment": "shift"},
+    ),
+    "dcec": ({**_ENCODER, "steps": 4, "n_init": 2},),
+    "dec": ({**_ENCODER, "steps": 4, "n_init": 2},),
+    "encoder-head": (
+        _ENCODER,
+        {**_ENCODER, "finetune": True, "finetune_steps": 3, "scale": "unit", "C": 1.0},
+    ),
+    "kmeans": ({"n_init": 2}, {"n_init": 2, "assignment": "soft", "n_clusters": 5}),
+    "probe": ({}, {"scale": "standard", "C": "cv"}, {"scale": "none", "C": 0.1}),
+}
+
+
+def _contract(name: str, number: int, options: dict[str, Any]) -> type[LearnerContract]:
+    kind = LEARNERS.get(name)
+    title = "Test" + name.title().replace("-", "") + (str(number + 1) if number else "")
+    return type(title, (LearnerContract,), {"learner": kind, "tiny": kind.Options(**options)})
+
+
+for _name in LEARNERS:
+    for _number, _options in enumerate(TINY.get(_name, ())):
+        _made = _contract(_name, _number, _options)
+        globals()[_made.__name__] = _made
+
+
+def test_every_registered_learner_has_an_entry():
+    assert set(TINY) == set(LEARNERS)
+
+
+# --- the contract itself notices -----------------------------------------------------------
+
+
+class Sloppy(LEARNERS.get("probe")):  # type: ignore[misc]
+    """A learner with one fault at a time."""
+
+    fault = ""
+    fits = 0
+
+    def fit(self, view: Any, rng: np.random.Generator, progress: Any) -> Fit:
+        if self.fault == "global":
+            np.random.rand()  # noqa: NPY002
+        fit = super().fit(view, rng, progress)
+        if self.fault == "seedless":
+            rng = np.random.default_rng()
+            self._head.b[0] += rng.random()
+        if self.fault == "reads":
+            state = np.random.get_state()  # noqa: NPY002
+            self._head.b[0] += np.random.rand()  # noqa: NPY002
+            np.random.set_state(state)  # noqa: NPY002
+        if self.fault == "memory":
+            self.fits += 1  # and not in the state
+            self._head.b[0] += self.fits
+        return fit
+
+    def snapshot(self, view: Any, parts: frozenset[str]) -> Snapshot:
+        if self.fault == "extra":
+            parts = self.gives
+        if self.fault == "changes":
+            self._head.b[0] += 0.5
+        snapshot = super().snapshot(view, parts)
+        if self.fault == "writable":
+            for part in snapshot.parts.values():
+                part.flags.writeable = True
+        return snapshot
+
+    def predict(self, images: Any) -> Any:
+        p = super().predict(images)
+        return p[:, ::-1] if self.fault == "predict" else p
+
+    def state(self) -> Any:
+        state = super().state()
+        return {k: v * 2 for k, v in state.items()} if self.fault == "state" else state
+
+
+@pytest.mark.parametrize(
+    ("fault", "promise"),
+    [
+        ("global", "test_same_seed_same_output_whatever_the_global_seeds"),
+        ("seedless", "test_same_seed_same_output_whatever_the_global_seeds"),
+        ("reads", "test_same_seed_same_output_whatever_the_global_seeds"),
+        ("memory", "test_resumed_equals_never_killed"),
+        ("extra", "test_gives_the_parts_that_were_asked_for_and_no_other"),
+        ("writable", "test_gives_the_parts_that_were_asked_for_and_no_other"),
+        ("changes", "test_a_snapshot_changes_nothing"),
+        ("predict", "test_predict_agrees_with_the_snapshot"),
+        ("state", "test_state_makes_the_round_trip"),
+    ],
+)
+def test_the_contract_notices(fault, promise):
+    kind = type("Faulty", (Sloppy,), {"fault": fault, "name": "probe", "__doc__": "x"})
+    contract = LearnerContract()
+    contract.learner, contract.tiny = kind, kind.Options()  # type: ignore[misc]
+    with pytest.raises(AssertionError):
+        getattr(contract, promise)()
+
+
+def test_a_refusal_that_does_not_come_is_noticed():
+    with pytest.raises(AssertionError, match="must be refused"):
+        refusal(lambda: None)
+    pool, truth = tiny_pool()
+    learner = LEARNERS.get("probe")()
+    empty = view_of(pool, truth, [])
+    assert "label" in refusal(lambda: learner.fit(empty, np.random.default_rng(0), Silent()))
