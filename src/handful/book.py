@@ -670,7 +670,7 @@ def row_of(pool: Pool, image: str) -> int | None:
     """The row of an image, None where the pool does not hold it."""
     try:
         return pool.row(image)
-    except (KeyError, InputError):
+    except (LookupError, ValueError, InputError):
         return None
 
 

@@ -226,7 +226,7 @@ def _opens(book: LabelBook, pool: Pool, learner: Learner, query: Rule, plan: Pla
     if (book.known(pool) >= 0).any():
         return False
     cold = getattr(query, "cold", isinstance(query, PairQuery))
-    if cold and getattr(learner, "cold", True):
+    if cold and not getattr(learner, "needs_labels", False):
         return False
     _log.warning(
         "%s with %s cannot start without a label: the first batch is drawn at random",

@@ -133,7 +133,7 @@ def read_events(path: Path | str) -> tuple[Event, ...]:
     try:
         with closing(sqlite3.connect(f"{address}?mode=ro", uri=True)) as connection:
             return tuple(_select(connection))
-    except sqlite3.OperationalError:
+    except sqlite3.DatabaseError:
         pass  # a log beside the file cannot be opened where nothing may be written
     try:
         with closing(sqlite3.connect(f"{address}?immutable=1", uri=True)) as connection:
