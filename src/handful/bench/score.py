@@ -120,7 +120,7 @@ class Scorer:
             rows = np.sort(rng.choice(rows, size=_KMEANS_ROWS, replace=False))
         if len(rows) <= len(self.names):
             return math.nan
-        groups = geometry.kmeans(embedding[rows], len(self.names), rng=rng, n_init=4).assignment
+        groups = geometry.kmeans(embedding[rows], len(self.names), rng=rng, n_init=4).labels
         return metrics.ari(self.truth[rows], groups)
 
 

@@ -172,3 +172,35 @@ class _Line:
 
 def _figures(figures: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+
+
+def print_rounds(rounds: Sequence[Mapping[str, float | None]]) -> None:
+    """The table of rounds: labels paid, and the figures that this run has."""
+    shown = [
+        (column, title)
+        for column, title in _ROUNDS
+        if any(r.get(column) is not None for r in rounds)
+    ]
+    rows = [[_figure(r.get(column)) for column, _ in shown] for r in rounds]
+    print_table([title for _, title in shown], rows, right=0)
+
+
+_ROUNDS = (
+    ("round", "round"),
+    ("labels", "labels"),
+    ("accuracy_test", "test acc."),
+    ("accuracy_unlabelled", "unlabelled acc."),
+    ("acc_all", "ACC"),
+    ("nmi_all", "NMI"),
+    ("ari_all", "ARI"),
+    ("seconds_fit", "fit s"),
+    ("images_per_second", "images/s"),
+)
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3f}"

@@ -1,0 +1,522 @@
+"""A simulated run: from a source of images to a run folder with its report.
+
+::
+
+    open -> leave out what cannot be read -> split -> resolve the recipe -> run folder
+         -> loop (each model is scored before its question is answered) -> report
+
+The loop never sees a label that was not bought: truth goes to the oracle and to the
+scorer.  Everything that a run has to remember is in its folder, so it may be killed at
+any time and resumed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handful import __version__, geometry
+from handful.bench.machine import machine, versions
+from handful.bench.score import Scored, Scorer
+from handful.bench.split import has_official, limit, split
+from handful.book import class_events
+from handful.errors import InputError, RecipeError
+from handful.loop import drive, loop
+from handful.oracles import NoisyOracle, TableOracle, TruthOracle
+from handful.paths import to_text
+from handful.pool import Data, open_data, verify
+from handful.progress import Progress, Silent
+from handful.recipes import FAST_TRAIN, Recipe, from_toml, to_toml
+from handful.rng import rng_for
+from handful.store import RunFolder, RunRecord, read_run
+from handful.types import SOURCES, Array, Fit, Oracle, Outcome, Question, Snapshot
+
+__all__ = ["Prepared", "Until", "make_oracle", "prepare", "run"]
+
+Say = Callable[[str], None]
+
+
+def run(
+    data: str | Path | Data,
+    recipe: Recipe | None,
+    *,
+    out: Path | str,
+    oracle: str = "truth",
+    until: str | None = None,
+    minutes: float | None = None,
+    resume: bool = False,
+    data_root: Path | str | None = None,
+    progress: Progress | None = None,
+    say: Say = lambda message: None,
+) -> RunRecord:
+    """Run ``recipe`` on ``data`` and leave a run folder at ``out``.
+
+    ``recipe=None`` goes on with the recipe of the folder (``resume=True``).  ``until`` is
+    ``acc=.95`` or ``steady``; ``minutes`` ends the asking.  Ctrl-C raises
+    `KeyboardInterrupt` with the state saved.
+    """
+    progress = progress if progress is not None else Silent()
+    stop = Until.parse(until, minutes)
+    out = Path(out)
+    if resume != (out / "book.sqlite").is_file():
+        RunFolder.create(out, resume=resume)  # raises, before any work is done
+    kept = _kept_recipe(out) if resume else None
+    chosen = recipe or kept
+    if chosen is None:
+        raise RecipeError(f"no recipe was given for {out}: name one of `handful recipes`")
+    ready = prepare(data, chosen, oracle=oracle, data_root=data_root, progress=progress, say=say)
+    answers = make_oracle(oracle, ready)
+    ready.recipe.build()  # raises when the rule needs what the learner does not give
+    _check_same(out, ready, kept)
+    folder = RunFolder.create(out, resume=resume)
+    folder.write_recipe(to_toml(ready.recipe))
+    session = _Session(ready, folder, stop, progress, oracle)
+    session.write_facts("running")
+    try:
+        outcome = session.drive(answers)
+        session.finish(outcome)
+    except KeyboardInterrupt as stopped:
+        session.write_facts("interrupted")
+        raise KeyboardInterrupt(
+            f"interrupted after {folder.book.paid} answers, all kept: go on with --resume"
+            f" --out {out}"
+        ) from stopped
+    finally:
+        folder.close()
+    return read_run(out)
+
+
+@dataclass(frozen=True)
+class Until:
+    """When to stop asking before the budget is spent.
+
+    ``acc=X``: test accuracy (without a test part: accuracy over what was not bought) is at
+    least X.  ``steady``: fewer than 0.5 % of all predictions changed in each of the last two
+    rounds; no label is looked at.  ``minutes``: time is up.
+    """
+
+    accuracy: float | None = None
+    steady: bool = False
+    minutes: float | None = None
+
+    @classmethod
+    def parse(cls, text: str | None, minutes: float | None = None) -> Until:
+        """Read ``acc=.95`` or ``steady``."""
+        if minutes is not None and not minutes > 0:
+            raise RecipeError(f"--minutes is {minutes}: it must be above 0")
+        if text is None:
+            return cls(minutes=minutes)
+        if text == "steady":
+            return cls(steady=True, minutes=minutes)
+        name, _, value = text.partition("=")
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if name != "acc" or not 0 < share <= 1:
+            raise RecipeError(f"--until {text!r} is not understood: write acc=.95 or steady")
+        return cls(accuracy=share, minutes=minutes)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is settled before the first question."""
+
+    data: Data
+    train: Data
+    test: Data | None
+    recipe: Recipe
+    excluded: Mapping[str, str]
+    names: tuple[str, ...]  # the class list, as far as truth or the table of answers has one
+
+
+def prepare(
+    data: str | Path | Data,
+    recipe: Recipe,
+    *,
+    oracle: str = "truth",
+    data_root: Path | str | None = None,
+    progress: Progress,
+    say: Say = lambda message: None,
+) -> Prepared:
+    """Open, leave out broken images, split, and write the recipe down in full."""
+    opened = (
+        data if isinstance(data, Data) else open_data(data, data_root=data_root, progress=progress)
+    )
+    opened, excluded = _readable(opened, progress)
+    if excluded:
+        say(f"{len(excluded)} images cannot be read and are left out: `handful data` says why")
+    _check_answerable(opened, oracle)
+    official = has_official(opened)
+    how = recipe.split
+    if how == "auto":
+        how = "official" if official else "80/20"
+        if opened.labels is None:
+            how = "none"  # nobody could score a test part
+    train, test = split(opened, how, seed=recipe.seed)
+    recipe = replace(recipe, split=how)
+    resolved = recipe.resolved(len(train), official=official, gpu=_gpu())
+    if resolved.schedule == "fast" and how != "none":
+        train = limit(train, FAST_TRAIN, seed=recipe.seed)
+    return Prepared(
+        data=opened,
+        train=opened.subset(train),
+        test=opened.subset(test) if len(test) else None,
+        recipe=resolved,
+        excluded=excluded,
+        names=opened.classes if opened.labels is not None else (),
+    )
+
+
+def make_oracle(spec: str, ready: Prepared) -> Oracle:
+    """``truth``, ``noisy:0.05`` or ``table:FILE``."""
+    kind, _, rest = spec.partition(":")
+    pool, labels = ready.train.pool, ready.train.labels
+    if kind == "table" and rest:
+        return TableOracle(Path(rest), pool)
+    if labels is None:
+        raise InputError(f"{ready.data.name} has no labels to answer from: {_GIVE_A_TABLE}")
+    if kind == "truth" and not rest:
+        return TruthOracle(pool, labels, ready.names)
+    if kind == "noisy":
+        try:
+            rate = float(rest)
+        except ValueError:
+            rate = -1.0
+        if 0 <= rate < 1:
+            return NoisyOracle(pool, labels, ready.names, rate=rate, seed=ready.recipe.seed)
+    raise RecipeError(f"--oracle {spec!r} is not understood: truth, noisy:0.05 or table:FILE")
+
+
+class _Session:
+    """The driver: scores each model, keeps what it says, and knows when to stop."""
+
+    def __init__(
+        self, ready: Prepared, folder: RunFolder, stop: Until, progress: Progress, oracle: str
+    ) -> None:
+        self.ready, self.folder, self.stop, self.oracle = ready, folder, stop, oracle
+        self.pool, self.book = ready.train.pool, folder.book
+        self.learner, self.query = ready.recipe.build()
+        self.started = time.monotonic()
+        self.last: dict[str, Any] = {}  # the newest row of rounds.csv
+        self.why = ""  # the condition that ended the run before its budget
+        self.before = folder.seconds
+        self.progress = Scored(progress, ready.train.labels, lambda: self.book.round)
+        self.progress.rows += folder.training_rows(before=self.book.round)
+        self.steady = _Steady(folder.path / "checkpoint")
+        self.scorer = Scorer(
+            pool=self.pool,
+            truth=ready.train.labels,
+            test=ready.test.pool if ready.test is not None else None,
+            test_truth=ready.test.labels if ready.test is not None else None,
+            names=ready.names,
+            seed=ready.recipe.seed,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, earlier sessions of the same run included."""
+        return self.before + time.monotonic() - self.started
+
+    def drive(self, oracle: Oracle) -> Outcome:
+        """Ask, answer and learn until the budget is spent or a condition holds."""
+        if self.ready.recipe.classes == "known" and not self.book.classes.names:
+            names = self.ready.names or getattr(oracle, "classes", ())
+            self.book.append(class_events(names))
+        going = loop(
+            self.pool,
+            self.book,
+            self.learner,
+            self.query,
+            self.ready.recipe.plan,
+            seed=self.ready.recipe.seed,
+            progress=self.progress,
+            checkpoints=self.folder.checkpoints,
+            parts=_SCORED_PARTS,
+        )
+        outcome = drive(going, oracle, self.watch)
+        if self.why:
+            return replace(outcome, reason=self.why)
+        if outcome.snapshot is not None:
+            self.score(outcome.snapshot, outcome.fit or Fit(), 0.0)
+        return outcome
+
+    def watch(self, question: Question) -> bool:
+        """Score the model behind a question, before it is answered; True ends the run."""
+        if question.snapshot is None:
+            return False
+        row = self.score(question.snapshot, question.fit or Fit(), question.seconds_query)
+        stop = self.stop
+        steady = stop.steady and self.steady.reached(question.snapshot)
+        spent = time.monotonic() - self.started
+        reached = row.get("accuracy_test", row.get("accuracy_unlabelled", 0.0))
+        if stop.accuracy is not None and reached >= stop.accuracy:
+            self.why = f"accuracy {reached:.4f} reached {stop.accuracy:g}"
+        elif steady:
+            self.why = "the predictions are steady"
+        elif stop.minutes is not None and spent > 60 * stop.minutes:
+            self.why = f"{stop.minutes:g} minutes are over"
+        return bool(self.why)
+
+    def score(self, snapshot: Snapshot, fit: Fit, seconds_query: float) -> dict[str, Any]:
+        """Write the row of one model."""
+        closed = self.book.asked[: snapshot.round]
+        row = self.scorer.row(
+            snapshot,
+            self.book.classes,
+            self.learner,
+            asked=len(closed[-1].data["ids"]) if closed else 0,
+            paid=self.book.paid,
+            fit=fit,
+            seconds_query=seconds_query,
+        )
+        self.folder.write_row(snapshot.round, row)
+        self.folder.write_training(self.progress.rows)
+        self.last = row
+        return row
+
+    def finish(self, outcome: Outcome) -> None:
+        """Write what is left to read: labels, predictions, model, figures, report."""
+        from handful.report import render  # matplotlib, only now
+        from handful.report.figures import collect
+
+        folder, snapshot = self.folder, outcome.snapshot
+        folder.write_labels(self.pool)
+        folder.save_model(self.learner.state(), self._card())
+        if snapshot is not None:
+            folder.write_predictions(self._predictions(snapshot))
+        names = list(self.book.classes.names)
+        names += [name for name in self.ready.names if name not in names]
+        collect(
+            folder.path,
+            snapshot=snapshot,
+            pool=self.pool,
+            truth=_renamed(self.ready.train.labels, self.ready.names, names),
+            predicted=_named(snapshot, self.book.known(self.pool)),
+            asked=self._asked(),
+            classes=names,
+            rng=rng_for(self.ready.recipe.seed, None, "figures"),
+        )
+        self.write_facts(outcome.reason)
+        render([folder.path])
+
+    def write_facts(self, reason: str) -> None:
+        """Bring run.json up to date: data, protocol, machine; nothing in it decides anything."""
+        ready, recipe, pool = self.ready, self.ready.recipe, self.pool
+        n_classes = len(self.book.classes) or len(ready.names)
+        self.folder.write_run(
+            {
+                "data": ready.data.name,
+                "images": len(pool),
+                "test_images": len(ready.test.pool) if ready.test is not None else 0,
+                "images_found": ready.data.found.images,
+                "image_size": list(pool.size),
+                "channels": pool.channels,
+                "broken": len(ready.excluded),
+                "broken_files": {to_text(k): v for k, v in sorted(ready.excluded.items())[:1000]},
+                "class_names": list(ready.names),
+                "classes": f"{n_classes}, {_CLASSES[recipe.classes]}",
+                "recipe": recipe.name,
+                "recipe_hash": recipe.hash,
+                "schedule": recipe.schedule,
+                "split": recipe.split,
+                "seed": recipe.seed,
+                "saw": f"the images that were bought, and {len(pool):,} images without their"
+                f" labels{', none of them of the test part' if ready.test is not None else ''}",
+                "oracle": _ORACLES.get(self.oracle.partition(":")[0], "") or self.oracle,
+                "versions": versions(),
+                "machine": machine(),
+                "threads": _threads(),
+                "command": _command(),
+                "seconds": round(self.seconds, 1),
+                "reason": reason,
+            }
+        )
+
+    def _card(self) -> dict[str, Any]:
+        """What somebody needs to use the model elsewhere, and to know what it is."""
+        recipe = self.ready.recipe
+        return {
+            "handful": __version__,
+            "recipe": to_toml(recipe),
+            "recipe_hash": recipe.hash,
+            "classes": list(self.book.classes.names),
+            "size": list(self.pool.size),
+            "channels": self.pool.channels,
+            "features": 0 if self.pool.features is None else self.pool.features.shape[1],
+            "data": self.ready.data.name,
+            "answers": self.book.paid,
+            "score": {k: v for k, v in self.last.items() if k.startswith("accuracy")},
+        }
+
+    def _predictions(self, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+        """Class of each pool image: the answer where there is one, else the model's.
+
+        ``unlike``: share of the pool that lies nearer to an answered image, in the latent
+        space; near 1 stands for an image unlike anything that was answered.
+        """
+        known, sources = self.book.known(self.pool), self.book.sources(self.pool)
+        names = self.book.classes.names
+        proba = snapshot.parts.get("proba")
+        unlike = _unlike(snapshot.parts.get("embedding"), known)
+        for row, id in enumerate(self.pool.ids):
+            line: dict[str, Any] = {"path": id}
+            if known[row] >= 0:
+                line |= {"class": names[known[row]], "confidence": 1.0}
+                line["source"] = SOURCES[sources[row]] if sources[row] >= 0 else "none"
+            elif proba is not None and (known >= 0).any():
+                best = int(proba[row].argmax())
+                line |= {"class": names[best], "confidence": round(float(proba[row, best]), 6)}
+                line["source"] = "model"
+            if unlike is not None:
+                line["unlike"] = round(float(unlike[row]), 6)
+            yield line
+
+    def _asked(self) -> list[tuple[int, int, str]]:
+        """Round, row and tag of each image of a closed round, in the order of asking."""
+        tags = self.book.tags
+        return [
+            (event.data["round"], self.pool.row(id), tags.get(id, ""))
+            for event in self.book.asked[: self.book.round]
+            for id in event.data["ids"]
+        ]
+
+
+class _Steady:
+    """Counts rounds in which hardly a prediction changed; kept on disk for a resumed run."""
+
+    share = 0.005
+    rounds = 2
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def reached(self, snapshot: Snapshot) -> bool:
+        """Whether fewer than ``share`` of the predictions changed, ``rounds`` times in a row."""
+        found = np.asarray(snapshot.proba).argmax(axis=1).astype(np.int32)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        np.save(self._path(snapshot.round), found)
+        self._path(snapshot.round - self.rounds - 1).unlink(missing_ok=True)
+        for back in range(1, self.rounds + 1):
+            earlier = self._path(snapshot.round - back)
+            if not earlier.exists():
+                return False
+            before = np.load(earlier)
+            if np.mean(found != before) >= self.share:
+                return False
+            found = before
+        return True
+
+    def _path(self, round: int) -> Path:
+        return self.folder / f"predicted-{round}.npy"
+
+
+_SCORED_PARTS = frozenset({"proba", "clusters", "embedding"})
+_GIVE_A_TABLE = "give --oracle table:FILE with lines of path,label, or sort it into class folders"
+
+
+def _readable(data: Data, progress: Progress) -> tuple[Data, dict[str, str]]:
+    """The data without images that cannot be read, and why each was left out."""
+    broken = dict(data.found.broken)
+    bad = verify(data.pool, progress)
+    if not bad:
+        return data, broken
+    broken |= {data.pool.ids[row]: reason for row, reason in bad.items()}
+    if len(bad) == len(data.pool):
+        raise InputError(f"no image of {data.name} can be read: {next(iter(bad.values()))}")
+    good = np.ones(len(data.pool), dtype=bool)
+    good[list(bad)] = False
+    return data.subset(good), broken
+
+
+def _check_answerable(data: Data, oracle: str) -> None:
+    """Refuse what no answer could teach anything about."""
+    if oracle.startswith("table:"):
+        return
+    if data.labels is None or not (data.labels >= 0).any():
+        raise InputError(f"{data.name} has no labels to answer from: {_GIVE_A_TABLE}")
+    if len(np.unique(data.labels[data.labels >= 0])) < 2:
+        name = data.classes[int(data.labels.max())]
+        raise InputError(
+            f"every image of {data.name} is of the one class {name!r}, so there is nothing to"
+            " tell apart: add images of a second class"
+        )
+
+
+def _gpu() -> bool:
+    """Whether torch sees a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+_ORACLES = {"truth": "the truth", "table": "a table of answers"}
+_CLASSES = {"known": "known to the learner", "grow": "known once they were answered"}
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _command() -> str:
+    """What was typed; a long path is somebody's own, so only its name is kept."""
+    words = [Path(w).name if i == 0 or Path(w).is_absolute() else w for i, w in enumerate(sys.argv)]
+    return " ".join(words)
+
+
+def _kept_recipe(out: Path) -> Recipe | None:
+    """The recipe that a run began with."""
+    path = out / "recipe.toml"
+    return from_toml(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _check_same(out: Path, ready: Prepared, kept: Recipe | None) -> None:
+    """A resumed run must find the recipe and the images that it began with."""
+    if kept is None:
+        return
+    if ready.recipe != kept:
+        raise RecipeError(
+            f"{out} ran another recipe ({kept.name}, seed {kept.seed}): leave out all options"
+            " but --resume and --out, or choose another folder"
+        )
+    began = read_run(out).run
+    images = len(ready.train.pool)
+    if began and (began.get("data"), began.get("images")) != (ready.data.name, images):
+        raise InputError(
+            f"{out} began with {began.get('images')} images of {began.get('data')} and there are"
+            f" {images} of {ready.data.name} now: give the same data, or another folder"
+        )
+
+
+def _unlike(embedding: Array | None, known: Array) -> Array | None:
+    """Rank in (0, 1) of the distance to the nearest answered image; 0 for that image itself."""
+    answered = np.flatnonzero(known >= 0)
+    if embedding is None or not answered.size:
+        return None
+    _, d2 = geometry.nearest(np.asarray(embedding), np.asarray(embedding)[answered])
+    d2[answered] = 0.0
+    rank: Array = np.searchsorted(np.sort(d2), d2, side="left") / len(d2)
+    return rank
+
+
+def _named(snapshot: Snapshot | None, known: Array) -> Array | None:
+    """The model's class of every row; None while nothing was answered."""
+    if snapshot is None or "proba" not in snapshot.parts or not (known >= 0).any():
+        return None
+    return np.asarray(snapshot.proba).argmax(axis=1)
+
+
+def _renamed(truth: Array | None, names: tuple[str, ...], into: list[str]) -> Array | None:
+    """Truth as positions in another list of names."""
+    if truth is None:
+        return None
+    place = np.array([*(into.index(name) for name in names), -1])
+    return place[truth]
