@@ -213,6 +213,7 @@ def test_imports_are_quiet_and_light() -> None:
     code = f"""
 import importlib, random, socket, sys
 import numpy as np
+import rich.default_styles  # numbers its links by the global generator, when it is imported
 def refuse(*a, **k):
     raise OSError("no network at import time")
 socket.socket.connect = refuse
