@@ -15,7 +15,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml constraints.txt scripts/install.sh
 
 help:
-	@echo "make demo       label 1,797 real images from 100 answers, and open the report"
+	@echo "make demo       name 1,797 real images from a hundred-odd answers, with a report"
 	@echo "make test       everything that a change must pass, in under 10 minutes"
 	@echo "make check-all  the same and the slow tests"
 	@echo "make docs       build the documentation into docs/_build/html"

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 
+from handful.metrics import holm, paired_test
+
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 MEASURE = "accuracy_test"
@@ -36,6 +38,7 @@ class Group:
     shows: str
     command: str
     tables: tuple[int, ...] = ()  # of the paper, printed beside ours
+    pairs: tuple[tuple[str, str], ...] = ()  # recipes compared over the same seeds
 
 
 GROUPS = (
@@ -47,6 +50,7 @@ GROUPS = (
         " training part; ours are the same counts.",
         "python benchmarks/run_all.py usps",
         (5,),
+        (("ccl-student", "ccl"), ("ccl-student", "probe"), ("ccl", "probe")),
     ),
     Group(
         "forms",
@@ -61,6 +65,7 @@ GROUPS = (
         "The paper's Table 2: the same learner with and without the labelled term, at 3 % labels.",
         "python benchmarks/run_all.py clustering",
         (2,),
+        (("ccl", "ccl-clustering-only"), ("ccl-student", "ccl-clustering-only")),
     ),
     Group(
         "mnist",
@@ -68,6 +73,7 @@ GROUPS = (
         "Split 80/20 of the 60,000. Logistic regression on pixels is the control.",
         "python benchmarks/run_all.py mnist",
         (3,),
+        (("ccl-student", "ccl"), ("ccl-student", "probe")),
     ),
     Group(
         "fashion",
@@ -75,12 +81,14 @@ GROUPS = (
         "Split 80/20 of the 60,000. Logistic regression on pixels is the control.",
         "python benchmarks/run_all.py fashion",
         (4,),
+        (("ccl-student", "ccl"), ("ccl-student", "probe")),
     ),
     Group(
         "queries",
         "Entropy against random queries",
         "USPS, the same learner, the same seeds; only the rule differs.",
         "python benchmarks/run_all.py queries",
+        pairs=(("entropy", "random"), ("ccl", "ccl-random"), ("ccl-student", "ccl+random")),
     ),
     Group(
         "demo",
@@ -211,6 +219,35 @@ def _published_lines(paper: Sequence[Row], data: str, grid: Sequence[int]) -> Ta
     ]
 
 
+def comparisons(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:
+    """Paired t tests over common seeds, corrected by Holm over the group; empty without any."""
+    scores: dict[tuple[str, str, str, int], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        if row["metric"] == MEASURE and row["labels"]:
+            labels = int(float(row["labels"]))
+            scores[row["data"], row["recipe"], row["variant"], labels][row["seed"]] = float(
+                row["value"]
+            )
+    found = []
+    for (data, recipe, variant, labels), ours in scores.items():
+        shown = PERCENT.get(data, {}).values()
+        for other in [b for a, b in pairs if a == recipe and (not shown or labels in shown)]:
+            theirs = scores.get((data, other, variant, labels), {})
+            test = paired_test(ours, theirs)
+            if test.n >= 3:
+                found.append((f"{NAMES.get(data, data)} {variant}", recipe, other, labels, test))
+    if not found:
+        return ""
+    adjusted = holm([test.p for *_, test in found])
+    table = [
+        [f"{recipe} against {other}", where, f"{labels:,}", f"{test.mean:+.3f}",
+         f"{test.low:+.3f} to {test.high:+.3f}", f"{p:.3f}", str(test.n), test.verdict(p)]
+        for (where, recipe, other, labels, test), p in zip(found, adjusted, strict=True)
+    ]  # fmt: skip
+    head = ["paired over seeds", "on", "labels", "difference", "95 % interval", "p (Holm)", "seeds"]
+    return markdown([*head, "in words"], table)
+
+
 def figures(rows: Sequence[Row]) -> str:
     """Every other figure, one a line: mean over seeds, with the range where there are several."""
     groups: dict[tuple[str, ...], list[float]] = defaultdict(list)
@@ -263,6 +300,8 @@ def section(group: Group, folder: Path, paper: Path) -> str:
         parts.append(
             f"{name}, test accuracy:\n\n{curve(rows, data, published(paper, group.tables))}"
         )
+    if tests := comparisons(rows, group.pairs):
+        parts.append(tests)
     columns = _columns_of_rounds() if parts else set()
     others = [row for row in rows if row["metric"] not in columns]
     if others:

@@ -268,6 +268,25 @@ def test_tables_show_means_spread_and_the_paper(rows: Path) -> None:
     assert "300 labels" not in text
 
 
+def test_comparisons_are_paired_and_corrected() -> None:
+    """The worked example of a paired t test: A beats B in every mean, and nothing is shown."""
+    scores = {"a": (0.812, 0.798, 0.825, 0.801, 0.819), "b": (0.801, 0.795, 0.806, 0.803, 0.800)}
+    scores["c"] = tuple(value - 0.1 for value in scores["a"])
+    measured = [
+        {"data": "usps", "recipe": name, "variant": "fast", "labels": "225", "seed": str(seed),
+         "metric": "accuracy_test", "value": str(value)}
+        for name, values in scores.items()
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+    lines = render.comparisons(measured, [("a", "b"), ("c", "a"), ("a", "gone")]).splitlines()
+    assert lines[2:] == [
+        "| a against b | USPS fast | 225 | +0.010 | -0.002 to +0.022 | 0.077 | 5 |"
+        " no difference shown |",
+        "| c against a | USPS fast | 225 | -0.100 | -0.100 to -0.100 | 0.000 | 5 | worse |",
+    ]
+    assert render.comparisons(measured[:2], [("a", "b")]) == ""
+
+
 def test_what_has_not_run_says_so(tmp_path: Path) -> None:
     text = render.page(tmp_path, tmp_path / "none.csv")
     assert text.count("Not run yet") == len(render.GROUPS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import pkgutil
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -283,6 +285,27 @@ def test_every_package_of_the_tree_is_importable() -> None:
     walked = {m.name for m in pkgutil.walk_packages([str(SOURCE)], prefix="handful.")}
     assert {module_name(p) for p in FILES} - {"handful"} == walked
     assert Path(handful.__file__ or "").parent == SOURCE
+
+
+def test_the_wheel_is_whole(tmp_path: Path) -> None:
+    """Built without a network: every module, the data files, the licence, the command."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    done = subprocess.run([*build, str(ROOT)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+        archive.extractall(tmp_path / "elsewhere")
+    ours = {p for p in SOURCE.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert {str(p.relative_to(SOURCE.parent)) for p in ours} <= packed
+    assert any(name.endswith("licenses/LICENSE") for name in packed)
+    code = "import handful; from handful.cli import app; print(handful.__file__, app.name)"
+    run = [sys.executable, "-P", "-c", code]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "elsewhere")}
+    said = subprocess.run(
+        run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert said.startswith(str(tmp_path / "elsewhere")), said
 
 
 class TestTheChecksSeeWhatTheyLookFor:
