@@ -244,9 +244,11 @@ class CNN:
             h = net.stem(x)  # no dropout up to here: once for all passes
             return torch.stack([net.top(net.body(h)).softmax(1) for _ in range(passes)], dim=1)
 
+        drawn = np.empty((passes, len(images), self.n_classes), dtype=np.float32)
         with dropout_on(net), seeded(np.random.default_rng(self._masks)):
-            drawn = embed(stochastic, images)
-        return np.ascontiguousarray(drawn.numpy().transpose(1, 0, 2))
+            for rows in features.blocks(len(images), passes * self.n_classes):
+                drawn[:, rows] = embed(stochastic, images, rows).numpy().transpose(1, 0, 2)
+        return drawn
 
     def predict(self, images: Array) -> NDArray[np.float32]:
         """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""
@@ -292,10 +294,8 @@ class CNN:
         if len(self._shape) == 1:
             return SmallMLP(self._shape[0], self.n_classes).to(device)
         net = SmallCNN(self._shape[0], self.n_classes).to(device)
-        for weight in net.parameters():
-            if weight.dim() == 4:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        return net
+        placed: SmallCNN = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
 
     @property
     def _net(self) -> SmallCNN | SmallMLP:

@@ -50,6 +50,15 @@ class EncoderHeadOptions(AutoEncoderOptions):
     lr_head: float = 1e-3  # of fine-tuning
     labelled_batch: int = 64  # of fine-tuning
 
+    def resolved(self) -> EncoderHeadOptions:
+        """Fill in what depends on the schedule."""
+        fast = self.schedule == "fast"
+        return replace(
+            self,
+            pretrain_epochs=self.pretrain_epochs or (15 if fast else 50),
+            pretrain_steps=self.pretrain_steps or (1500 if fast else None),
+        )
+
 
 @register_learner("encoder-head")
 class EncoderHead:
@@ -67,7 +76,7 @@ class EncoderHead:
     Options: ClassVar[type[EncoderHeadOptions]] = EncoderHeadOptions
 
     def __init__(self, options: EncoderHeadOptions | None = None) -> None:
-        self.options = options or EncoderHeadOptions()
+        self.options = (options or EncoderHeadOptions()).resolved()
         self._frozen = LatentSpace(self.options)
         self._tuned: LatentSpace | None = None
         self._head: LogisticHead | None = None

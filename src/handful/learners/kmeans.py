@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from handful import features, geometry
 from handful.errors import InputError, RecipeError
+from handful.features import Kind
 from handful.progress import Progress
 from handful.registry import register_learner
 from handful.training import Meter
@@ -34,7 +35,7 @@ __all__ = ["KMeans", "KMeansOptions"]
 class KMeansOptions:
     """How many groups, of what."""
 
-    features: features.Kind = "auto"  # ready features where the pool has them, else pixels
+    features: Kind = "auto"  # ready features where the pool has them, else pixels
     n_clusters: int | None = None  # the view's hint, or the number of classes, when None
     n_init: int = 20  # starts by k-means++; the one with the least inertia is kept
     assignment: Literal["hard", "soft"] = "hard"  # soft: for rules that need an order

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from handful import features
 from handful.errors import InputError
+from handful.features import Kind
 from handful.networks.heads import LogisticHead, Scale
 from handful.progress import Progress
 from handful.registry import register_learner
@@ -33,7 +34,7 @@ __all__ = ["Probe", "ProbeOptions"]
 class ProbeOptions:
     """What the probe stands on, and how strongly it is held back."""
 
-    features: features.Kind = "auto"  # ready features where the pool has them, else pixels
+    features: Kind = "auto"  # ready features where the pool has them, else pixels
     scale: Scale = "unit"  # unit: length 1; standard: mean 0, deviation 1 over all images
     C: float | Literal["cv"] = 100.0  # weight of the labels; cv: chosen from the grid
     grid: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1000.0)
