@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.transforms import offset_copy
 
 from handful.report.look import (
     HAIRLINE,
@@ -51,11 +53,11 @@ def learning_curve(
     with drawing():
         figure = canvas(width, height)
         axes = figure.add_subplot()
-        ends: list[tuple[float, float, str, str]] = []
+        ends: list[_End] = []
         for place, one in enumerate(groups):
             colour = TEXT_2 if one.baseline else SERIES_COLOURS[place % len(SERIES_COLOURS)]
             if metric is not None and (end := _line(axes, one, metric, colour, place)):
-                ends.append((*end, shown(one.title, 28), colour))
+                ends.append(end)
         axes.set_xlabel("labels paid for")
         axes.set_ylabel(f"{METRICS.get(metric or '', metric or 'accuracy')} (%)")
         _headroom(axes)
@@ -63,9 +65,16 @@ def learning_curve(
     return figure
 
 
-def _line(
-    axes: Axes, one: Group, metric: str, colour: str, place: int
-) -> tuple[float, float] | None:
+class _End(NamedTuple):
+    """Where a line ends, and how it is drawn."""
+
+    x: float
+    y: float
+    title: str
+    style: dict[str, Any]
+
+
+def _line(axes: Axes, one: Group, metric: str, colour: str, place: int) -> _End | None:
     xs, mean, spread = one.curve(metric)
     if not xs.size:
         return None
@@ -75,14 +84,15 @@ def _line(
     if np.isfinite(spread).any():
         low, high = 100 * (mean - spread), 100 * (mean + spread)
         axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
-    marker = SERIES_MARKERS[place % len(SERIES_MARKERS)]
+    style: dict[str, Any] = {
+        "color": colour,
+        "marker": SERIES_MARKERS[place % len(SERIES_MARKERS)],
+        "markerfacecolor": PAGE if one.baseline else colour,
+        "markeredgecolor": colour,
+    }
     dashes = (0, (4, 2)) if one.baseline else "solid"
-    face = PAGE if one.baseline else colour
-    axes.plot(
-        xs, 100 * mean, color=colour, linestyle=dashes, marker=marker, markerfacecolor=face,
-        markeredgecolor=colour, linewidth=1.5 if one.baseline else 2.0,
-    )  # fmt: skip
-    return float(xs[-1]), float(100 * mean[-1])
+    axes.plot(xs, 100 * mean, linestyle=dashes, linewidth=1.5 if one.baseline else 2, **style)
+    return _End(float(xs[-1]), float(100 * mean[-1]), shown(one.title, 28), style)
 
 
 def _percent(xs: Array, values: Array) -> tuple[Array, Array]:
@@ -95,22 +105,26 @@ def _headroom(axes: Axes) -> None:
     low, high = min(low, high - 5.0), min(high, 100.5)
     axes.set_ylim(max(low, -0.5), high)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.set_xlim(left=min(axes.get_xlim()[0], 0) if axes.get_xlim()[0] < 60 else None)
 
 
-def _end_labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Name each line at its end, pushed apart until no two names touch."""
+def _end_labels(axes: Axes, ends: Sequence[_End]) -> None:
+    """Name each line at its end, behind its own marker, apart from its neighbours."""
     if not ends:
         return
     low, high = axes.get_ylim()
     gap = (high - low) * 0.065
-    levels = _spread([y for _, y, _, _ in ends], gap, low + gap / 2, high)
-    for (x, y, title, colour), level in zip(ends, levels, strict=True):
+    levels = _spread([end.y for end in ends], gap, low + gap / 2, high)
+    right = max(end.x for end in ends)
+    beside = offset_copy(axes.transData, axes.get_figure(root=True), x=14, units="points")
+    for end, level in zip(ends, levels, strict=True):
+        axes.plot([right], [level], transform=beside, clip_on=False, linestyle="", **end.style)
         axes.annotate(
-            f"{title} {y:.1f}", (x, level), (8, 0), textcoords="offset points", va="center",
-            color=colour, annotation_clip=False, fontsize=11,
+            f"{end.title} {end.y:.1f}", (right, level), (22, 0), textcoords="offset points",
+            va="center", annotation_clip=False, fontsize=11,
         )  # fmt: skip
+    axes.set_ylim(low, high)
 
 
 def _spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -156,10 +170,11 @@ def label_cost(
             gain.bar(xs - bought / 2, points, bought * 0.8, color=SERIES_COLOURS[0])
             if baseline is not None:
                 bx, bb, bp = gain_per_label(baseline, metric)
-                gain.plot(
-                    bx - bb / 2, bp, linestyle="none", marker="_", markersize=14,
-                    markeredgewidth=2, color=TEXT_2, label="random queries",
-                )  # fmt: skip
+                for colour, thick, name in ((PAGE, 4.5, None), (TEXT_2, 2.0, "random queries")):
+                    gain.plot(
+                        bx - bb / 2, bp, linestyle="none", marker="_", markersize=14,
+                        markeredgewidth=thick, color=colour, label=name,
+                    )  # fmt: skip
                 gain.legend(loc="upper right")
             gain.axhline(0, color=TEXT, linewidth=1)
         gain.set_title("points of accuracy per label")

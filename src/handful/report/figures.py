@@ -21,6 +21,8 @@ from handful.errors import InputError, RunFolderError
 from handful.types import Array, Classes, Pool, Snapshot
 
 FILE = "figures.npz"
+STAGES = "stages"  # folder of stage-<round>.npz
+STAGE_SAMPLE = 800  # rows whose embedding is kept every round
 SAMPLE = 4000  # rows that may become points of the map
 THUMBNAILS = 400
 SIDE = 48  # px
@@ -83,7 +85,8 @@ def collect(
         if not 0 <= row < n:
             raise InputError(f"figures: row {row} was asked of a pool of {n}: hand in pool rows")
         asked_round[row] = round_
-    rows = _sample(asked_round, rng)
+    staged = [stage.rows for stage in load_stages(folder, 1)]
+    rows = _sample(asked_round, staged[0] if staged else np.empty(0, dtype=np.int64), rng)
     shown = _shown(asked)
     counts, scope = _confusion(truth_, predicted_, asked_round < 0, len(names))
     thumbnail_rows = np.array([row for _, row, _ in shown], dtype=np.int64)
@@ -105,7 +108,10 @@ def collect(
         "confusion": counts,
         "confusion_scope": _words([scope]),
     }
-    path = Path(folder) / FILE
+    _write(Path(folder) / FILE, arrays)
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -113,6 +119,55 @@ def collect(
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def keep_stage(folder: Path | str, snapshot: Snapshot, rng: np.random.Generator) -> None:
+    """Keep the embedding of a sample of rows at one round, to show how the space took shape.
+
+    Hand in the same ``rng`` every round (``rng_for(seed, None, "figures")``): the sample
+    is drawn from it alone, so that the same rows are kept each time.  40 kB a round.
+    """
+    n = len(snapshot.ids)
+    rows = np.sort(rng.choice(n, min(n, STAGE_SAMPLE), replace=False))
+    embedding = _embedding(snapshot, rows)
+    if not embedding.shape[1]:
+        return
+    path = Path(folder) / STAGES / f"stage-{snapshot.round:04d}.npz"
+    path.parent.mkdir(exist_ok=True)
+    known = int((snapshot.known >= 0).sum())
+    _write(path, {"rows": rows, "embedding": embedding, "labels": np.int64(known)})
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The embedding ``(s, d)`` of the sampled ``rows (s,)`` after the fit of one round."""
+
+    round: int
+    labels: int
+    rows: Array
+    embedding: Array
+
+
+def load_stages(folder: Path | str, most: int = 3) -> list[Stage]:
+    """The first, the last and evenly many stages between; only those of the same rows."""
+    paths = sorted((Path(folder) / STAGES).glob("stage-*.npz"))
+    if len(paths) > most:
+        paths = [paths[i] for i in np.linspace(0, len(paths) - 1, most).round().astype(int)]
+    stages = []
+    for path in paths:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                stages.append(
+                    Stage(
+                        int(path.stem.removeprefix("stage-")),
+                        int(file["labels"]),
+                        file["rows"],
+                        file["embedding"].astype(np.float64),
+                    )
+                )
+        except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
+            raise RunFolderError(f"{path} cannot be read: delete it to go without") from error
+    return [stage for stage in stages if np.array_equal(stage.rows, stages[-1].rows)]
 
 
 def load(folder: Path | str) -> Figures | None:
@@ -148,14 +203,13 @@ def _words(words: Sequence[str]) -> Array:
     return np.frombuffer(json.dumps(list(words)).encode("ascii"), dtype=np.uint8)
 
 
-def _sample(asked_round: Array, rng: np.random.Generator) -> Array:
-    """At most `SAMPLE` rows, sorted: what was asked first, the rest uniformly at random."""
-    asked = np.flatnonzero(asked_round >= 0)
-    if asked.size > SAMPLE:
-        asked = rng.choice(asked, SAMPLE, replace=False)
-    others = np.flatnonzero(asked_round < 0)
-    room = min(SAMPLE - asked.size, others.size)
-    return np.sort(np.concatenate([asked, rng.choice(others, room, replace=False)]))
+def _sample(asked_round: Array, staged: Array, rng: np.random.Generator) -> Array:
+    """At most `SAMPLE` rows, sorted: what was asked, what the stages keep, then at random."""
+    rank = np.full(asked_round.size, 2)
+    rank[staged[staged < rank.size]] = 1
+    rank[asked_round >= 0] = 0
+    order = rng.permutation(rank.size)
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:SAMPLE])
 
 
 def _shown(asked: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:

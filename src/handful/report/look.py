@@ -30,7 +30,7 @@ THEME = {
 }
 # Okabe and Ito: distinct under deuteranopia, protanopia and tritanopia as well
 CLASS_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
-SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+SERIES_COLOURS = (ACCENT, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 SERIES_MARKERS = "osD^vP"
 PATTERNS = 3
 INCH = 72.0  # one point of a figure is one CSS pixel of the page

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 
-from handful.report.figures import Figures
+from handful.report.figures import Figures, Stage
 from handful.report.look import (
     ACCENT,
     HAIRLINE,
@@ -45,11 +45,12 @@ def thin(figures: Figures, seed: int = 0, points: int = POINTS) -> Array:
     return np.sort(np.concatenate([asked[:points], others[: max(0, points - asked.size)]]))
 
 
-def layout(embedding: Array, seed: int = 0) -> Array:
+def layout(embedding: Array, seed: int = 0, *, start: Array | None = None) -> Array:
     """Place ``embedding (m, d)`` on a plane ``(m, 2)``: t-SNE, perplexity 30 or m / 4.
 
     Two columns or fewer, or under a dozen points, are shown as they are.  Same seed, same
-    map.  About 2 ms a point.
+    map.  ``start (m, 2)``: begin from another map, so that two can be compared.  About
+    2 ms a point.
     """
     x = np.asarray(embedding, dtype=np.float64)
     if x.shape[1] <= 2 or len(x) < 12 or np.ptp(x, axis=0).max(initial=0.0) == 0.0:
@@ -59,10 +60,14 @@ def layout(embedding: Array, seed: int = 0) -> Array:
     if (copies := len(x) - len(np.unique(x, axis=0))) > len(x) // 2:
         # more than half of the points are copies: no neighbourhood to keep
         x = x + np.random.default_rng(seed).normal(scale=1e-4, size=x.shape) * bool(copies)
+    first: str | Array = "pca"
+    if start is not None:
+        first = 1e-4 * (start - start.mean(axis=0)) / max(float(start[:, 0].std()), 1e-12)
     machine = TSNE(
+        initialization=first,
         perplexity=min(30.0, len(x) / 4),
-        early_exaggeration_iter=150,
-        n_iter=300,
+        early_exaggeration_iter=100,
+        n_iter=250,
         neighbors="exact",
         negative_gradient_method="bh",  # exact enough, and faster than FFT up to some 10,000
         n_jobs=1,
@@ -154,6 +159,38 @@ def _panel(
         _names(axes, xy, classes, figures.classes)
     count = int(figures.asked_per_round[first : last + 1].sum()) if first >= 0 else 0
     axes.set_title(_stage_title(first, last, count))
+
+
+def growth_panels(
+    figures: Figures, stages: Sequence[Stage], *, seed: int = 0, side: float = 352
+) -> list[Figure]:
+    """The latent space of several rounds, early to late, of the same images.
+
+    Each map starts from that of the stage after it: what moved, moved.
+    """
+    if not stages or len(stages) < 2:
+        return []
+    at = {int(row): place for place, row in enumerate(figures.rows)}
+    kept = np.array([i for i, row in enumerate(stages[-1].rows) if int(row) in at], dtype=np.int64)
+    if not kept.size:
+        return []
+    places = np.array([at[int(stages[-1].rows[i])] for i in kept], dtype=np.int64)
+    truth = coloured_by(figures) == "true class"
+    classes = (figures.truth if truth else figures.predicted)[places]
+    maps: list[Array] = []
+    for stage in reversed(stages):
+        maps.append(layout(stage.embedding[kept], seed, start=maps[-1] if maps else None))
+    out = []
+    for stage, xy in zip(stages, reversed(maps), strict=True):
+        with drawing():
+            figure = canvas(side, side + 24)
+            axes = figure.add_subplot()
+            _points(axes, xy, classes)
+            if len(figures.classes) <= _FEW:
+                _names(axes, xy, classes, figures.classes)
+            axes.set_title(f"after {stage.labels:,} labels")
+        out.append(figure)
+    return out
 
 
 def _stage_title(first: int, last: int, count: int) -> str:

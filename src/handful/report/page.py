@@ -347,10 +347,27 @@ class _Page:
             " points lie at the same place in every panel."
         )
         return (
-            f"<h2>{escape(prefix)}The latent space and what was asked</h2><figure>"
-            f'<div class="panels">{"".join(f"<div>{p}</div>" for p in panels)}</div>'
-            f"{_legend(figures.classes)}<figcaption>{caption}</figcaption></figure>"
+            f"<h2>{escape(prefix)}The latent space and what was asked</h2>"
+            f"{_panels(panels, figures.classes, caption)}{self._growth(run)}"
         )
+
+    def _growth(self, run: Run) -> str:
+        """How the latent space took shape, where the run kept its stages."""
+        if run.figures is None:
+            return ""
+        drawn = maps.growth_panels(run.figures, run.stages, seed=_seed(run))
+        if not drawn:
+            return ""
+        panels = [
+            to_svg(panel, key=self._key(), label=f"latent space, stage {number + 1}")
+            for number, panel in enumerate(drawn)
+        ]
+        caption = (
+            f"<b>Figure {next(self._figures)}.</b> How the latent space took shape:"
+            f" {len(run.stages[-1].rows):,} images, the same in every panel, coloured by"
+            f" {maps.coloured_by(run.figures)}. t-SNE, each map begun from the one after it."
+        )
+        return f'<div class="block">{_panels(panels, (), caption)}</div>'
 
     def _training(self, run: Run, prefix: str) -> str:
         quality, losses = curves.training_quality(run), curves.training_losses(run)
@@ -525,6 +542,13 @@ class _Page:
             f'<div class="block"><div class="scroll"><table><thead><tr>{top}</tr></thead>'
             f'<tbody>{"".join(body)}</tbody></table></div><p class="caption">{text}</p></div>'
         )
+
+
+def _panels(panels: Sequence[str], classes: Sequence[str], caption: str) -> str:
+    return (
+        f'<figure><div class="panels">{"".join(f"<div>{panel}</div>" for panel in panels)}</div>'
+        f"{_legend(classes)}<figcaption>{caption}</figcaption></figure>"
+    )
 
 
 def _legend(classes: Sequence[str]) -> str:

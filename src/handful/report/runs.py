@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from handful.errors import HandfulError, InputError, RunFolderError
-from handful.report.figures import Figures
+from handful.report.figures import STAGES, Figures, Stage, load_stages
 from handful.report.figures import load as load_figures
 from handful.types import Array
 
@@ -62,6 +62,7 @@ class Run:
     facts: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     figures: Figures | None = None
+    stages: tuple[Stage, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
@@ -151,6 +152,7 @@ def load(path: Path | str) -> Run:
         facts=attempt(_json, "run.json", {}),
         recipe=attempt(_toml, "recipe.toml", {}),
         figures=attempt(lambda file: load_figures(file.parent), "figures.npz", None),
+        stages=tuple(attempt(lambda folder: load_stages(folder.parent), STAGES, ())),
         problems=tuple(problems),
     )
 
