@@ -54,12 +54,14 @@ def run(
     data_root: Path | str | None = None,
     progress: Progress | None = None,
     say: Say = lambda message: None,
+    report: bool = True,
 ) -> RunRecord:
     """Run ``recipe`` on ``data`` and leave a run folder at ``out``.
 
     ``recipe=None`` goes on with the recipe of the folder (``resume=True``).  ``until`` is
     ``acc=.95`` or ``steady``; ``minutes`` ends the asking.  Ctrl-C raises
-    `KeyboardInterrupt` with the state saved.
+    `KeyboardInterrupt` with the state saved.  ``report=False`` leaves the page out (grids of
+    many runs; `handful.report.render` makes it any time later).
     """
     progress = progress if progress is not None else Silent()
     stop = Until.parse(until, minutes)
@@ -80,7 +82,7 @@ def run(
     session.write_facts("running")
     try:
         outcome = session.drive(answers)
-        session.finish(outcome)
+        session.finish(outcome, report=report)
     except KeyboardInterrupt as stopped:
         session.write_facts("interrupted")
         raise KeyboardInterrupt(
@@ -281,7 +283,7 @@ class _Session:
         self.last = row
         return row
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome, *, report: bool) -> None:
         """Write what is left to read: labels, predictions, model, figures, report."""
         from handful.report import render  # matplotlib, only now
         from handful.report.figures import collect
@@ -304,7 +306,8 @@ class _Session:
             rng=rng_for(self.ready.recipe.seed, None, "figures"),
         )
         self.write_facts(outcome.reason)
-        render([folder.path])
+        if report:
+            render([folder.path])
 
     def write_facts(self, reason: str) -> None:
         """Bring run.json up to date: data, protocol, machine; nothing in it decides anything."""
