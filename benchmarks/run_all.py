@@ -22,11 +22,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from record import ROOT, read, record
-
 from handful.bench.grid import Cell, grid
-from handful.recipes import QueryPart, Recipe, recipe
+from handful.recipes import QueryPart, recipe
 from handful.store import RunRecord
+from record import ROOT, read, record
 
 METRICS = (
     "accuracy_test", "accuracy_unlabelled", "acc_all", "nmi_all", "ari_all", "macro_f1_test",
@@ -52,15 +51,16 @@ def cell(bench: str, data: str, name: str, variant: str, seed: int, **changes: o
 
 
 def forms_digits() -> Iterator[Cell]:
+    plan = {"counts": DIGITS, "schedule": "published"}
     for seed in range(3):
         for form, similarity in PRINTED:
             yield cell(
-                "forms_digits", "digits", "ccl", "published 80/20", seed, counts=DIGITS,
-                schedule="published", label=f"ccl {form} {similarity}", learner=_form(form, similarity),
+                "forms_digits", "digits", "ccl", "published 80/20", seed, **plan,
+                label=f"ccl {form} {similarity}", learner=_form(form, similarity),
             )  # fmt: skip
         yield cell(
-            "forms_digits", "digits", "ccl-student", "published 80/20", seed, counts=DIGITS,
-            schedule="published", label="ccl-student no augmentation", learner={"augment": "none"},
+            "forms_digits", "digits", "ccl-student", "published 80/20", seed, **plan,
+            label="ccl-student no augmentation", learner={"augment": "none"},
         )  # fmt: skip
 
 
