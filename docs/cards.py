@@ -39,13 +39,14 @@ def comments(options: type[Any]) -> dict[str, str]:
 def card(thing: Any) -> str:
     """The first line of a docstring as a sentence, the rest as it was set."""
     first, _, rest = inspect.cleandoc(thing.__doc__ or "").partition("\n")
-    return f"{first}\n\n```text\n{rest.strip()}\n```" if rest.strip() else first
+    first, rest = first.replace("``", "`"), rest.replace("``", "").replace("::\n", "").strip()
+    return f"{first}\n\n```text\n{rest}\n```" if rest else first
 
 
 def options_table(options: type[Any]) -> str:
     """Every field with its type, default and comment."""
     said = comments(options)
-    lines = ["| option | type | default | |", "|---|---|---|---|"]
+    lines = ["| option | type | default | what it does |", "|---|---|---|---|"]
     for one in fields(options):
         made = one.default_factory() if one.default_factory is not MISSING else one.default
         kind = one.type if isinstance(one.type, str) else inspect.formatannotation(one.type)
@@ -78,6 +79,8 @@ def learners() -> Iterator[str]:
         learner = LEARNERS.get(name)
         gives = ", ".join(f"`{part}`" for part in sorted(learner.gives)) or "nothing"
         yield f"## {name}\n\n{card(learner)}\n\nGives to rules: {gives}."
+        yield f"### {name}: the method\n\n{card(inspect.getmodule(learner))}"
+        yield f"### {name}: options"
         yield options_table(learner.Options)
 
 

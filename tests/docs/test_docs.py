@@ -98,7 +98,7 @@ def test_shell_blocks_of_the_readme_run(desk: Path) -> None:
             run(["bash", "-euc", text], desk)
     assert (desk / "photos-run" / "report.html").stat().st_size > 10_000
     documented = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
-    left = {p.name for p in (desk / "digits-run").iterdir()}
+    left = {p.name for p in (desk / "usps-student").iterdir()}
     assert [name for name in sorted(left) if f"`{name}" not in documented] == []
 
 
