@@ -19,7 +19,8 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, cast
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,15 +103,19 @@ class _Rows:
     source: NDArray[np.int8]
 
 
-@dataclass(frozen=True, slots=True)
-class _Touch:
-    """What one event says about one image."""
+class _Touch(NamedTuple):
+    """What one event says about an image; images that it says the same of share it."""
 
     event: int  # position in the book
     state: int
     class_id: int = UNKNOWN
     source: Source = "hand"
     drops: bool = False  # takes the copied label away instead of giving one
+
+
+_UNTOUCHED = _Touch(-1, OPEN)
+_SOURCE_AT = {source: place for place, source in enumerate(SOURCES)}
+_position = attrgetter("event")
 
 
 class LabelBook:
@@ -126,8 +131,8 @@ class LabelBook:
         self._position: dict[str, int] = {}
         self._dead: set[str] = set()
         self._touches: dict[str, list[_Touch]] = {}
-        self._standings: dict[str, Standing] = {}
-        self._stale: set[str] = set()  # images whose standing is to be derived anew
+        self._tops: dict[str, _Touch] = {}  # what counts of each image
+        self._stale: set[str] = set()  # images of which it is to be derived anew
         self._rows: _Rows | None = None
         self._classes: Classes | None = None
         self._merged: dict[int, int] = {}
@@ -137,6 +142,7 @@ class LabelBook:
         self._pairs: tuple[PairAnswer, ...] | None = None
         self._settings: dict[str, Any] | None = None
         self._settings_log: list[int] = []
+        self._moved: dict[str, str] = {}
         self._asked: list[int] = []
         self._asked_in: dict[str, int] = {}
         self._tags: dict[str, str] = {}
@@ -266,6 +272,7 @@ class LabelBook:
             self._toggle(event)
         elif kind == "image_moved":
             self._touches.setdefault(data["to"], []).extend(self._touches.pop(data["image"], []))
+            self._moved[data["image"]] = data["to"]
             self._stale |= {data["image"], data["to"]}
         elif kind in _CLASS_KINDS:
             self._class_log.append(position)
@@ -291,21 +298,28 @@ class LabelBook:
             dies = dies != (target.kind == "undone")
             target = self._events[self._position[cast(str, target.undoes)]]
         (self._dead.add if dies else self._dead.discard)(target.id)
-        self._stale |= {image for image, _ in _touches(target, 0)}
+        for image, _ in _touches(target, 0):
+            self._stale.add(image)
+            while image in self._moved:  # what was said of it went along
+                image = self._moved[image]
+                self._stale.add(image)
         self._classes = self._pairs = self._settings = None
 
     def _alive(self, positions: Iterable[int]) -> Iterator[Event]:
         return (self._events[p] for p in positions if self._events[p].id not in self._dead)
 
-    def _derive(self, image: str, *, audited: bool = False) -> Standing | None:
-        """The standing of one image: the highest rank among what was said, the latest in it."""
+    def _top(self, image: str, closed: int) -> _Touch | None:
+        """What counts of all that was said of an image: the highest rank, the latest in it.
+
+        ``closed`` : audit answers before this event count as well; -1: none do.
+        """
+        touches = self._touches.get(image, [])
         ranks: dict[int, _Touch] = {}
-        closed = max((p for p in self._audits_closed if self._lives(p)), default=-1)
-        for touch in sorted(self._touches.get(image, ()), key=lambda t: t.event):
-            if not self._lives(touch.event):
+        for touch in sorted(touches, key=_position) if len(touches) > 1 else touches:
+            if self._dead and self._events[touch.event].id in self._dead:
                 continue
             rank = RANK[touch.source]
-            if touch.source == "audit" and not (audited and touch.event < closed):
+            if touch.source == "audit" and touch.event >= closed:
                 continue
             if touch.drops:
                 ranks.pop(RANK["copied"], None)
@@ -316,9 +330,9 @@ class LabelBook:
             if _HAND in ranks and ranks[_HAND].state == LATER and rank < _HAND:
                 del ranks[_HAND]  # "later" is no answer: it shields from nothing
             ranks[rank] = touch
-        if not ranks:
-            return None
-        top = ranks[max(ranks)]
+        return ranks[max(ranks)] if ranks else None
+
+    def _stands(self, image: str, top: _Touch) -> Standing:
         event = self._events[top.event]
         asked = event.data.get("round", self._asked_in.get(image))
         return Standing(STATES[top.state], top.class_id, top.source, asked, event.person, event.at)
@@ -326,35 +340,37 @@ class LabelBook:
     def _lives(self, position: int) -> bool:
         return self._events[position].id not in self._dead
 
-    def _settle(self) -> set[str]:
-        """Bring standings up to date; returns the images that changed."""
-        changed, self._stale = self._stale, set()
-        for image in changed:
-            standing = self._derive(image)
-            if standing is None:
-                self._standings.pop(image, None)
+    def _settle(self) -> None:
+        """Bring up to date what counts of each image, and the rows of the pool at hand."""
+        for image in self._stale:
+            top = self._top(image, -1)
+            if top is None:
+                self._tops.pop(image, None)
             else:
-                self._standings[image] = standing
-        return changed
+                self._tops[image] = top
+        if self._rows is not None:
+            self._fill(self._rows, self._stale)
+        self._stale = set()
 
     def _on(self, pool: Pool) -> _Rows:
         """The derived rows of a pool, brought up to date by what changed."""
-        changed: Iterable[str] = self._settle()
+        self._settle()
         if self._rows is None or self._rows.pool is not pool:
             n = len(pool)
             raw = np.full(n, UNKNOWN, dtype=np.int64)
             self._rows = _Rows(pool, raw, np.zeros(n, np.int8), np.full(n, -1, np.int8))
-            changed = list(self._standings)
-        for image in changed:
-            row = row_of(pool, image)
+            self._fill(self._rows, self._tops)
+        return self._rows
+
+    def _fill(self, rows: _Rows, images: Iterable[str]) -> None:
+        for image in images:
+            row = row_of(rows.pool, image)
             if row is None:
                 continue  # the book may be about a larger folder than this pool
-            now = self._standings.get(image, Standing())
-            labelled = now.state == "labelled"
-            self._rows.raw[row] = now.class_id
-            self._rows.state[row] = STATES.index(now.state)
-            self._rows.source[row] = SOURCES.index(now.source) if labelled else -1
-        return self._rows
+            top = self._tops.get(image, _UNTOUCHED)
+            rows.raw[row] = top.class_id
+            rows.state[row] = top.state
+            rows.source[row] = _SOURCE_AT[top.source] if top.state == LABELLED else -1
 
     # ---------------------------------------------------------------- reading
 
@@ -447,9 +463,14 @@ class LabelBook:
     def standing(self, image: str, *, audited: bool = False) -> Standing:
         """Where one image stands, merges applied; ``audited`` lets closed audits speak."""
         self._settle()
-        now = self._derive(image, audited=True) if audited else self._standings.get(image)
-        if now is None:
+        top = self._tops.get(image)
+        if audited:
+            top = self._top(
+                image, max((p for p in self._audits_closed if self._lives(p)), default=-1)
+            )
+        if top is None:
             return Standing()
+        now = self._stands(image, top)
         if now.state != "labelled":
             return now
         id = int(self._now()[now.class_id])
@@ -525,7 +546,7 @@ class LabelBook:
         self._settle()
         closed = self._asked[: self._round]
         return all(self._events[p].data["draw"] == "random" for p in closed) and all(
-            id in self._asked_in for id, s in self._standings.items() if s.state == "labelled"
+            id in self._asked_in for id, top in self._tops.items() if top.state == LABELLED
         )
 
 
@@ -640,15 +661,17 @@ def _touches(event: Event, position: int) -> Iterator[tuple[str, _Touch]]:
     if kind == "labelled":
         yield d["image"], _Touch(position, LABELLED, d["class"], source)
     elif kind == "state_set":
-        for image in d["images"]:
-            yield image, _Touch(position, STATES.index(d["state"]), source=source)
+        one = _Touch(position, STATES.index(d["state"]), source=source)
+        yield from ((image, one) for image in d["images"])
     elif kind == "group_labelled":
-        for image in d["images"]:
-            yield image, _Touch(position, LABELLED, d["class"], "group")
+        one = _Touch(position, LABELLED, d["class"], "group")
+        yield from ((image, one) for image in d["images"])
     elif kind in ("accepted_above", "import_applied"):
         source = "accepted" if kind == "accepted_above" else d.get("source", "imported")
-        for image, id in zip(d.get("images", ()), d.get("classes", ()), strict=True):
-            yield image, _Touch(position, LABELLED, id, source)
+        classes = d.get("classes", ())
+        shared = {id: _Touch(position, LABELLED, id, source) for id in set(classes)}
+        for image, id in zip(d.get("images", ()), classes, strict=True):
+            yield image, shared[id]
     elif kind == "review_changed":
         yield d["image"], _Touch(position, LABELLED, d["to"])
     elif kind in ("overlap_settled", "audit_answered"):
@@ -658,8 +681,8 @@ def _touches(event: Event, position: int) -> Iterator[tuple[str, _Touch]]:
         if state != LABELLED or id != UNKNOWN:
             yield d["image"], _Touch(position, state, id, source)
     elif kind == "stack_broken":
-        for image in d["images"]:
-            yield image, _Touch(position, OPEN, source="copied", drops=True)
+        one = _Touch(position, OPEN, source="copied", drops=True)
+        yield from ((image, one) for image in d["images"])
 
 
 def _subject(answer: Answer | PairAnswer) -> object:

@@ -76,6 +76,9 @@ def test_a_read_only_place_can_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(sqlite3, "connect", refuse_the_log)
     assert [e.id for e in read_events(tmp_path / "b.sqlite")] == [e.id for e in story()]
+    (tmp_path / "b.sqlite-wal").write_bytes(b"events that the file does not hold yet")
+    with pytest.raises(StoreError, match="cannot be used"):  # never silently an older state
+        read_events(tmp_path / "b.sqlite")
 
 
 def test_two_writers_see_each_other(tmp_path: Path) -> None:
@@ -126,8 +129,9 @@ def test_a_kill_leaves_whole_appends(tmp_path: Path) -> None:
             time.sleep(float(rng.uniform(0.0, 0.1)))
             victim.send_signal(signal.SIGKILL)
             said = [line for line in victim.stdout.read().splitlines(keepends=True) if "\n" in line]
+        ids = [event.id for event in read_events(path)]  # the log of the dead is read too
         with SqliteBook(path) as book:
-            ids = [event.id for event in book.events]
+            assert [event.id for event in book.events] == ids
             assert ids == [f"{i}/{j}" for i in range(len(ids) // 3) for j in range(3)]
             if said:  # what was reported as stored is there
                 assert len(ids) >= 3 * (int(said[-1]) + 1)

@@ -131,15 +131,23 @@ def read_events(path: Path | str) -> tuple[Event, ...]:
         raise StoreError(f"there is no book at {path}: give the folder of a run")
     address = path.absolute().as_uri()
     try:
-        with closing(sqlite3.connect(f"{address}?mode=ro", uri=True)) as connection:
-            return tuple(_select(connection))
-    except sqlite3.DatabaseError:
-        pass  # a log beside the file cannot be opened where nothing may be written
-    try:
-        with closing(sqlite3.connect(f"{address}?immutable=1", uri=True)) as connection:
-            return tuple(_select(connection))
+        try:
+            return _read(f"{address}?mode=ro")
+        except sqlite3.OperationalError as error:
+            # where nothing may be written, the log beside the file cannot be opened; without
+            # a log the file itself is whole
+            log = path.with_name(f"{path.name}-wal")
+            refused = _code(error) in (None, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+            if not refused or (log.exists() and log.stat().st_size):
+                raise
+            return _read(f"{address}?immutable=1")
     except sqlite3.Error as error:
         raise _reported(path, error) from error
+
+
+def _read(address: str) -> tuple[Event, ...]:
+    with closing(sqlite3.connect(address, uri=True)) as connection:
+        return tuple(_select(connection))
 
 
 def _select(connection: sqlite3.Connection, *, after: int = 0) -> Iterator[Event]:
@@ -149,14 +157,20 @@ def _select(connection: sqlite3.Connection, *, after: int = 0) -> Iterator[Event
 
 
 def _reported(path: Path, error: sqlite3.Error) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", None)
+    code = _code(error)
     if code == sqlite3.SQLITE_FULL:
         return full_disk(path)
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(f"{path} is in use by another process: end that one first")
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreError(f"{path} is damaged or no book: restore it from a copy")
     return StoreError(f"the book {path} cannot be used: {error}")
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    """The primary code; None where the error came from Python and not from SQLite."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _json(data: object) -> str:
