@@ -34,7 +34,11 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
         _ENCODER,
         {**_ENCODER, "finetune": True, "finetune_steps": 3, "scale": "unit", "C": 1.0},
     ),
-    "kmeans": ({"n_init": 2}, {"n_init": 2, "assignment": "soft", "n_clusters": 5}),
+    "kmeans": (
+        {"n_init": 2},
+        {"n_init": 2, "assignment": "soft", "n_clusters": 5},
+        {**_ENCODER, "n_init": 2, "features": "cae", "assignment": "soft"},
+    ),
     "probe": ({}, {"scale": "standard", "C": "cv"}, {"scale": "none", "C": 0.1}),
 }
 

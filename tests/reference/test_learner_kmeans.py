@@ -87,3 +87,19 @@ def test_refuses_images_of_another_size():
         learner.predict(np.zeros((1, 1, 9, 9), dtype=np.uint8))
     with pytest.raises(InputError, match="fit or load"):
         KMeans().state()
+
+
+def test_on_the_latent_space_of_an_auto_encoder_trained_once():
+    pool, truth = tiny_pool(60)
+    options = KMeansOptions(
+        features="cae", schedule="fast", pretrain_epochs=10, filters=(8, 8, 16), batch_size=16
+    )
+    learner = KMeans(options)
+    reports = [
+        learner.fit(view_of(pool, truth, range(n), 3), np.random.default_rng(n), Silent())
+        for n in (0, 6)
+    ]
+    assert [report.images for report in reports] == [10 * 60 + 60, 60]
+    s = learner.snapshot(view_of(pool, truth, range(6), 3), ALL)
+    assert s.embedding.shape == (60, 10)
+    assert (s.proba.argmax(1) == truth).mean() > 0.9

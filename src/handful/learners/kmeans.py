@@ -9,11 +9,13 @@
                                                 / labelled images in cluster j
 
 A cluster in which nothing is labelled says nothing: every class is as likely as any other.
+The vectors are pixels, ready features, or the latent numbers of an auto-encoder (``"cae"``):
+then this is the point from which DEC, DCEC and CCL set out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -22,28 +24,37 @@ from numpy.typing import NDArray
 
 from handful import features, geometry
 from handful.errors import InputError, RecipeError
-from handful.features import Kind
+from handful.latent import AutoEncoderOptions, LatentSpace
 from handful.progress import Progress
 from handful.registry import register_learner
 from handful.training import Meter
-from handful.types import Array, Fit, Snapshot, View, Weights
+from handful.types import Array, Fit, Pool, Snapshot, View, Weights
 
 __all__ = ["KMeans", "KMeansOptions"]
 
 
 @dataclass(frozen=True)
-class KMeansOptions:
-    """How many groups, of what."""
+class KMeansOptions(AutoEncoderOptions):
+    """How many groups, of what; the auto-encoder's options count with ``features="cae"``."""
 
-    features: Kind = "auto"  # ready features where the pool has them, else pixels
+    features: Literal["auto", "pixels", "features", "cae"] = "auto"  # features, else pixels
     n_clusters: int | None = None  # the view's hint, or the number of classes, when None
     n_init: int = 20  # starts by k-means++; the one with the least inertia is kept
     assignment: Literal["hard", "soft"] = "hard"  # soft: for rules that need an order
 
+    def resolved(self) -> KMeansOptions:
+        """Fill in what depends on the schedule."""
+        fast = self.schedule == "fast"
+        return replace(
+            self,
+            pretrain_epochs=self.pretrain_epochs or (15 if fast else 50),
+            pretrain_steps=self.pretrain_steps or (1500 if fast else None),
+        )
+
 
 @register_learner("kmeans")
 class KMeans:
-    """k-means on pixels or ready features; labels name the clusters and move nothing.
+    """k-means on pixels, features or a latent space; labels name the clusters, move nothing.
 
     Gives ``clusters (n, K)``, ``centres (K, d)``, ``embedding (n, d)`` and ``proba (n, C)``.
     Works without a label (``proba`` is then uniform: score the clusters).  Every fit starts
@@ -57,7 +68,8 @@ class KMeans:
     Options: ClassVar[type[KMeansOptions]] = KMeansOptions
 
     def __init__(self, options: KMeansOptions | None = None) -> None:
-        self.options = options or KMeansOptions()
+        self.options = (options or KMeansOptions()).resolved()
+        self._space = LatentSpace(self.options) if self.options.features == "cae" else None
         self._centres: NDArray[np.float32] | None = None
         self._shares: NDArray[np.float32] = np.ones((1, 1), dtype=np.float32)  # (K, C)
         self._spread = 1.0  # s^2 of the soft assignment
@@ -73,9 +85,12 @@ class KMeans:
                 "the number of clusters is unknown: name the classes, label some images or set"
                 " learner.n_clusters"
             )
-        features.check(pool, o.features)
+        features.check(pool, "auto" if o.features == "cae" else o.features)
+        if self._space is not None and not self._space.built:
+            self._space.attach(pool, progress)
+            meter.images = self._space.pretrain(rng, progress)
         with progress.task("k-means", None) as task:
-            z = features.vectors(pool)
+            z = self._vectors(pool)
             found = geometry.kmeans(z, min(k, len(z)), rng, n_init=o.n_init)
             task.advance(len(z))
         self._centres = np.asarray(found.centres, dtype=np.float32)
@@ -87,7 +102,13 @@ class KMeans:
         votes[votes.sum(axis=1) == 0] = 1  # nothing labelled: nothing known
         self._shares = (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32)
         inertia = found.inertia / max(len(z), 1)
-        return Fit(losses={"inertia": inertia}, images=len(z), seconds=meter.seconds)
+        return Fit(losses={"inertia": inertia}, images=meter.images + len(z), seconds=meter.seconds)
+
+    def _vectors(self, pool: Pool) -> NDArray[np.float32]:
+        if self._space is None:
+            return features.vectors(pool)
+        self._space.attach(pool)
+        return self._space.z().numpy().copy()
 
     def _assign(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
         """``(n, d) -> (n, K)``; rows sum to 1."""
@@ -103,7 +124,7 @@ class KMeans:
         known = np.array(view.known, dtype=np.int64)
         found: dict[str, Array] = {}
         if parts & {"proba", "clusters", "embedding"}:
-            z = features.vectors(pool)
+            z = self._vectors(pool)
             if "embedding" in parts:
                 found["embedding"] = z
             if parts & {"proba", "clusters"}:
@@ -130,6 +151,8 @@ class KMeans:
 
     def predict(self, images: Array) -> NDArray[np.float32]:
         """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""
+        if self._space is not None:
+            return self._assign(self._space.encode(images).numpy()) @ self._shares
         z = features.flat(images)
         if z.shape[1] != self.centres.shape[1]:
             raise InputError(
@@ -145,7 +168,9 @@ class KMeans:
         return self._centres
 
     def state(self) -> Weights:
+        space = self._space.state() if self._space is not None else {}
         return {
+            **{f"space.{name}": array for name, array in space.items()},
             "centres": self.centres.copy(),
             "shares": self._shares.copy(),
             "spread": np.array([self._spread], dtype=np.float64),
@@ -155,3 +180,7 @@ class KMeans:
         self._centres = np.array(state["centres"])
         self._shares = np.array(state["shares"])
         self._spread = float(state["spread"][0])
+        if self._space is not None:
+            prefix = "space."
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            self._space.load(own)
