@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from handful.errors import InputError
 from handful.pool.decode import MIN_SIDE, Layout
-from handful.pool.ids import shown
+from handful.pool.ids import counted, shown
 from handful.types import Array, Pool
 
 __all__ = [
@@ -87,11 +87,11 @@ class Found:
                 lines.append(f"  {name}: {', '.join(parts)}{f', {more} more' if more > 0 else ''}")
         lines += [f"  note: {note}" for note in self.notes]
         if self.repeats:
-            lines.append(f"  {self.repeats:,} images repeat the content of another:")
+            lines.append(f"  {counted(self.repeats, 'image')} of the same content as another:")
             groups = [" = ".join(shown(id) for id in group[:5]) for group in self.duplicates]
             lines += _cut(groups, len(self.duplicates))
         if self.broken:
-            lines.append(f"  {len(self.broken):,} broken files are left out:")
+            lines.append(f"  {counted(len(self.broken), 'broken image')} left out:")
             lines += _cut([f"{shown(i)}: {r}" for i, r in self.broken.items()], len(self.broken))
         return "\n".join(lines)
 
@@ -206,7 +206,8 @@ def form_notes(
     if len(sizes) > 1:
         others = sum(sizes.values()) - sizes[size]
         notes.append(
-            f"{len(sizes)} image sizes: {others} images are resized to the most frequent, {h} x {w}"
+            f"{len(sizes)} sizes: {counted(others, 'image')} resized to the most frequent,"
+            f" {h} x {w}"
         )
     if layout.inner != size:
         notes.append(f"images of {h} x {w} are shrunk to {layout.inner[0]} x {layout.inner[1]}")

@@ -38,7 +38,7 @@ from handful.pool.data import (
 )
 from handful.pool.decode import KINDS, Header, look, why
 from handful.pool.encoded import EncodedPool, Item, workers
-from handful.pool.ids import DIGITS, PackedIds, shown
+from handful.pool.ids import DIGITS, PackedIds, counted, shown
 from handful.progress import Progress, Silent
 
 __all__ = ["SUFFIXES", "open_folder"]
@@ -79,7 +79,7 @@ def open_folder(
     if good.size == 0:
         name, reason = next(iter(broken.items()))
         raise PoolError(
-            f"none of the {len(paths)} image files in {shown(root)!r} can be read, e.g."
+            f"of {counted(len(paths), 'image file')} in {shown(root)!r} none can be read, e.g."
             f" {shown(name)!r}: {reason}; check that they were copied whole"
         )
     source = _source(root, paths, scan, good, page)
@@ -183,12 +183,14 @@ class _Walk:
         notes = []
         if self.others:
             kinds = ", ".join(f"{n} {shown(kind)}" for kind, n in self.others.most_common(3))
-            notes.append(f"{self.others.total()} other files were left alone ({kinds})")
+            notes.append(f"{counted(self.others.total(), 'other file')} left alone ({kinds})")
         if self.closed:
             example = shown(self.closed[0])
-            notes.append(f"{len(self.closed)} folders cannot be listed, e.g. {example!r}")
+            notes.append(
+                f"{counted(len(self.closed), 'folder')} cannot be listed, e.g. {example!r}"
+            )
         if self.links:
-            notes.append(f"{self.links} links to folders already seen were not followed")
+            notes.append(f"{counted(self.links, 'link')} to folders already seen not followed")
         return notes
 
 
@@ -244,9 +246,11 @@ class _Scan:
         notes = []
         if many := int((self.pages[self.good] > 1).sum()):
             used = "each is an image" if page == "all" else f"page {page} is used (0 is the first)"
-            notes.append(f"{many} TIFF files have several pages: {used}")
+            notes.append(f"{counted(many, 'TIFF file')} with several pages: {used}")
         if odd := int((~np.isin(self.channels[self.good], (1, 3, 4))).sum()):
-            notes.append(f"{odd} TIFF files have channels that are no colours: see channel=")
+            notes.append(
+                f"{counted(odd, 'TIFF file')} with channels that are no colours: the first is used"
+            )
         return notes
 
 
@@ -399,5 +403,5 @@ def _truth(
     place = np.array([classes.index(name) for name in tops], dtype=np.int64)
     labels = np.where(labels >= 0, place[labels], -1)
     if unknown := int((labels < 0).sum()):
-        notes.append(f"{unknown} images lie outside the class folders: their class is unknown")
+        notes.append(f"{counted(unknown, 'image')} outside the class folders: class unknown")
     return labels, classes, split if parted else None, notes

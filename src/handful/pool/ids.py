@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DIGITS", "NumberedIds", "PackedIds", "SubsetIds", "find", "shown"]
+__all__ = ["DIGITS", "NumberedIds", "PackedIds", "SubsetIds", "counted", "find", "shown"]
 
 DIGITS = 8  # a fixed width: an id keeps its name when the file grows
 
@@ -93,6 +93,11 @@ def shown(text: object, limit: int = 200) -> str:
     safe = str(text).encode("utf-8", "backslashreplace").decode()
     safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in safe)
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
+
+
+def counted(n: int, thing: str) -> str:
+    """``1 file``, ``20,000 files``."""
+    return f"{n:,} {thing}" + ("" if n == 1 else "s")
 
 
 def _place(i: Any, n: int) -> int:

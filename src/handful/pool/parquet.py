@@ -40,7 +40,7 @@ from handful.pool.data import (
 )
 from handful.pool.decode import KINDS, Header, look, why
 from handful.pool.encoded import EncodedPool, Item, workers
-from handful.pool.ids import NumberedIds, SubsetIds, shown
+from handful.pool.ids import NumberedIds, SubsetIds, counted, shown
 from handful.progress import Progress, Silent
 
 __all__ = ["image_column", "open_parquet"]
@@ -83,7 +83,7 @@ def open_parquet(
     if not seen.rows:
         reason = next(iter(bad.values()))
         raise PoolError(
-            f"none of {len(rows)} images in {shown(files.where)} can be read, e.g. row"
+            f"of {counted(len(rows), 'image')} in {shown(files.where)} none can be read, e.g. row"
             f" {next(iter(bad))}: {reason}; check how the file was written"
         )
     sizes, size = size_table(np.array([(h.height, h.width) for h in seen.headers]))
@@ -109,12 +109,12 @@ def open_parquet(
     data = Data(files.name, pool, found, labels, classes, split)
     if bad:
         data = data.subset(np.setdiff1d(np.arange(n), np.array(list(bad))))
-    counted = replace(
+    final = replace(
         found,
         classes=class_counts(data.labels, classes),
         split=class_counts(data.split, ("train", "test")),
     )
-    return replace(data, found=counted)
+    return replace(data, found=final)
 
 
 def image_column(path: str | Path) -> str | None:
