@@ -51,8 +51,8 @@ step() {
   fi
 }
 
-if [ -e .venv ] && ! usable .venv/bin/python; then
-  echo "handful: .venv holds no Python >= 3.11: making it anew"
+if [ -e .venv ] && ! { usable .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }; then
+  echo "handful: .venv holds no working Python >= 3.11: making it anew"
   rm -rf .venv
 fi
 if [ ! -e .venv ]; then
