@@ -82,10 +82,12 @@ _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\
 def drawing() -> Iterator[None]:
     """Draw in the report's style; the caller's matplotlib settings are restored after.
 
-    A glyph that the measuring font lacks is no fault: the reader's font draws the text.
+    A glyph that the measuring font lacks is no fault: the reader's font draws the text.  Nor
+    are names too long to set neatly.
     """
     with mpl_style.context(["default", _RC]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         yield
 
 
@@ -195,6 +197,6 @@ def _style(value: str) -> str:
             kept.append(f"font-size: {found['size']}px")
             if found["weight"]:
                 kept.append(f"font-weight: {found['weight'].replace('bold', '600')}")
-        elif prop:
+        elif prop and prop != "font-family":
             kept.append(f"{prop}: {THEME.get(setting.lower(), setting)}")
     return "; ".join(kept)

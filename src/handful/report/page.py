@@ -390,7 +390,7 @@ class _Page:
         )
 
     def _asked(self, run: Run, prefix: str) -> str:
-        if run.figures is None or not len(run.figures.asked_per_round):
+        if run.figures is None or not run.figures.asked_per_round.any():
             return ""
         sheet = sheets.contact_sheet(run.figures)
         if not sheet:
