@@ -285,6 +285,11 @@ def test_comparisons_are_paired_and_corrected() -> None:
         "| c against a | USPS fast | 225 | -0.100 | -0.100 to -0.100 | 0.000 | 5 | worse |",
     ]
     assert render.comparisons(measured[:2], [("a", "b")]) == ""
+    for row in measured:
+        row["recipe"] = {"a": "ccl cosine", "b": "probe"}.get(row["recipe"], row["recipe"])
+        row["variant"] = "80/20" if row["recipe"] == "probe" else "published 80/20"
+    text = render.comparisons(measured, [("ccl", "probe")])
+    assert "| ccl cosine against probe | USPS published 80/20 |" in text
 
 
 def test_what_has_not_run_says_so(tmp_path: Path) -> None:
@@ -308,3 +313,5 @@ def test_grids_of_other_counts_are_thinned_to_six() -> None:
     assert render.points(labels, "digits")[-1] == 5000
     assert len(render.points(labels, "digits")) == 6
     assert render.points(labels, "mnist") == [500, 1500, 2500, 5000]
+    literal = [{"labels": str(n)} for n in (250, 500, 750)]
+    assert render.points(literal, "usps") == [250, 500, 750]
