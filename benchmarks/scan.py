@@ -22,7 +22,7 @@ from handful.pool import open_folder
 from record import record
 
 PICTURES = 16
-SIDE = 260  # smooth noise of this side takes about 30 kB at quality 90
+SIDE = 268  # smooth noise of this side takes about 30 kB at quality 90
 
 
 def picture(rng: np.random.Generator) -> bytes:

@@ -313,6 +313,8 @@ def test_multi_page_tiff_first_page_another_or_each(tmp_path):
     third = open_folder(tmp_path, page=2)
     assert third.found.broken == {"s.tif!.tif": "page 2 was chosen, it has 2 (counted from 0)"}
     assert third.pool.read(np.arange(2))[:, 0, 0, 0].tolist() == [30, 99]
+    with pytest.raises(InputError, match="page is 'each': a number from 0, or 'all'"):
+        open_folder(tmp_path, page="each")
     each = open_folder(tmp_path, page="all")
     ids = list(each.pool.ids)
     assert ids == sorted(ids)

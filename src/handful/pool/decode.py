@@ -302,7 +302,9 @@ def _tiff_pixels(page: Any, channel: int | None) -> Bytes:
     if channel is not None:
         return _chosen(pixels, channel)
     if photometric == "SEPARATED" and pixels.shape[2] == 4:
-        return np.asarray(Image.fromarray(pixels, mode="CMYK").convert("RGB"))
+        height, width = pixels.shape[:2]
+        inks = Image.frombytes("CMYK", (width, height), pixels.tobytes())
+        return np.asarray(inks.convert("RGB"))
     extra = [int(e) for e in page.extrasamples]
     colours = pixels.shape[2] - len(extra)
     if extra and extra[0] in (_ALPHA, _MULTIPLIED) and colours in (1, 3):

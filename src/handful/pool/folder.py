@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.errors import PoolError
+from handful.errors import InputError, PoolError
 from handful.pool.data import (
     TEST_NAMES,
     TRAIN_NAMES,
@@ -68,6 +68,8 @@ def open_folder(
     Reads every byte once (SHA-256) and decodes nothing.  `PoolError` when there is no
     image, or none that can be used.
     """
+    if page != "all" and (not isinstance(page, int) or page < 0):
+        raise InputError(f"page is {page!r}: a number from 0, or 'all'")
     root = os.fspath(folder)
     walk = _Walk(root)
     paths = PackedIds(walk.images())
