@@ -18,6 +18,7 @@ from handful.report.figures import Figures, Stage
 from handful.report.look import (
     ACCENT,
     HAIRLINE,
+    LINE,
     PAGE,
     TEXT,
     TEXT_2,
@@ -243,7 +244,7 @@ def _dots(xy: Array, colour: str, pattern: int, size: float, unit: float) -> Pat
         edgecolor=colour,
         linewidth=1.2 if pattern else size,
         capstyle="butt" if pattern else "round",
-        alpha=0.85,
+        alpha=0.4 if colour == LINE else 0.85,
     )
 
 

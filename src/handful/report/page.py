@@ -39,6 +39,9 @@ _OPEN_CLASSES = 30  # longer tables of classes start folded
 _FACTS = {  # what run.json may say, in the order of the protocol box
     "data": "data",
     "images": "images in the pool",
+    "images_found": "images found",
+    "image_size": "height and width, px",
+    "channels": "channels",
     "test_images": "images held back for the test",
     "broken": "unreadable images, left out",
     "split": "split",
@@ -50,12 +53,14 @@ _FACTS = {  # what run.json may say, in the order of the protocol box
     "version": "handful",
     "versions": "versions",
     "machine": "machine",
+    "threads": "threads",
     "started": "started",
     "seconds": "seconds in all",
     "reason": "ended because",
     "command": "command",
 }
-_HIDDEN = frozenset({"recipe", "recipe_hash", "hash", "classes_list", "class_names"})
+_HIDDEN = frozenset({"recipe", "class_names", "broken_files"})
+_ABSENT: tuple[Any, ...] = (None, "", [], {})
 
 
 def render(
@@ -166,6 +171,8 @@ class _Page:
         xs, mean, spread = one.curve(self.metric)
         label, value, sd = xs[-1], mean[-1], spread[-1]
         span = f"from {label:,.0f} labels{of}"
+        if len(self.groups) > 1:
+            span = f"{shown(one.title)}, {span}"
         text = f'<p class="result"><b>{100 * value:.1f} %</b><span>{escape(span)}</span></p>'
         detail = f"{METRICS[self.metric][0].upper()}{METRICS[self.metric][1:]}"
         if len(one.runs) > 1:
@@ -230,6 +237,8 @@ class _Page:
         what = METRICS[self.metric]
         seeds = [len(one.runs) for one in self.groups]
         many = f"Seeds: {', '.join(map(str, seeds))}" if max(seeds) > 1 else "One seed"
+        if len(seeds) > 1 and len(set(seeds)) == 1:
+            many = f"{seeds[0]} seeds each" if seeds[0] > 1 else "One seed each"
         spread = "; bands are one standard deviation" if max(seeds) >= 3 else ""
         dashed = " Dashed: the same learner with random queries." if self.beside else ""
         if not self.beside:
@@ -296,7 +305,7 @@ class _Page:
         for i in range(len(run.rounds)):
             cells = [use[k][1](v[i]) if math.isfinite(v[i]) else "" for k, v in columns.items()]
             new, each = gained.get(float(labels[i]), (math.nan, math.nan))
-            per = f"{1 / each:,.0f}" if math.isfinite(each) and each > 0 else ""
+            per = _amount(1 / each) if math.isfinite(each) and each > 0 else ""
             points_gained = f"{new * each:+.1f}".replace("-", "−") if math.isfinite(each) else ""
             rows.append([*cells, points_gained, per])
         head = [words for words, _ in use.values()] + ["points gained", "labels a point"]
@@ -438,7 +447,7 @@ class _Page:
             return ""
         rows = []
         for i, name in enumerate(names):
-            cell = f"{sheets.swatch(i)}{escape(shown(name, 40))}"
+            cell = f"{sheets.swatch(i)}{escape(shown(name, 26))}"
             row = [cell, f"{bought[i]:,}"]
             if len(counts):
                 true, said, hit = counts[i].sum(), counts[:, i].sum(), counts[i, i]
@@ -473,7 +482,7 @@ class _Page:
         ordered = [*_FACTS, *(k for k in facts if k not in _FACTS and k not in _HIDDEN)]
         for key in ordered:
             value = facts.get(key)
-            if value not in (None, "", [], {}):
+            if value not in _ABSENT:
                 entries.append((_FACTS.get(key, key.replace("_", " ")), _words(value)))
         items = "".join(
             f"<dt>{escape(shown(k))}</dt><dd>{escape(shown(v, 600))}</dd>" for k, v in entries
@@ -484,6 +493,10 @@ class _Page:
             text = recipe.read_text(encoding="utf-8", errors="replace")
             whole = "<details><summary>The whole recipe</summary>"
             whole += f"<pre>{_verbatim(text)}</pre></details>"
+        if broken := _mapping(run.facts.get("broken_files")):
+            lines = "\n".join(f"{file}: {reason}" for file, reason in broken.items())
+            whole += f"<details><summary>{len(broken):,} unreadable images, left out</summary>"
+            whole += f"<pre>{_verbatim(lines)}</pre></details>"
         if str(facts.get("schedule")) == "fast":
             self.notes.append(
                 "Schedule: fast. It trains for fewer steps than the published one, on at most a"
@@ -601,6 +614,10 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def _duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return ""
@@ -626,9 +643,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(
-            f"{str(k).replace('_', ' ')} {_words(v)}"
-            for k, v in value.items()
-            if v not in (None, "", [], {})
+            f"{str(k).replace('_', ' ')} {_words(v)}" for k, v in value.items() if v not in _ABSENT
         )
     if isinstance(value, list | tuple):
         return ", ".join(_words(v) for v in value)

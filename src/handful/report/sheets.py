@@ -34,6 +34,7 @@ def contact_sheet(figures: Figures) -> str:
     height, width = figures.thumbnails.shape[2:]
     scale = TILE / max(height, width)
     size = f'width="{round(width * scale)}" height="{round(height * scale)}"'
+    wide = " wide" if max(map(len, figures.classes), default=0) > 7 else ""
     rows = []
     for round_ in np.unique(figures.thumbnail_round):
         tiles = [
@@ -44,7 +45,7 @@ def contact_sheet(figures: Figures) -> str:
         heading = "First question" if round_ == 0 else f"Question {round_}"
         rows.append(
             f'<section class="asked"><h3>{heading}<span>{asked:,} asked{some}</span></h3>'
-            f'<ul class="tiles">{"".join(tiles)}</ul></section>'
+            f'<ul class="tiles{wide}">{"".join(tiles)}</ul></section>'
         )
     return "".join(rows)
 
