@@ -248,7 +248,7 @@ def check_finite(losses: Mapping[str, Tensor], *, stage: str, step: int, lr: flo
     for name, value in losses.items():
         if not torch.isfinite(value).all():
             raise TrainingError(
-                f"the loss {name!r} became {float(value.sum())} at step {step} of {stage}:"
+                f"the loss {name!r} became {value.detach().sum().item()} at step {step} of {stage}:"
                 f" lower the learning rate (now {lr:g}) or choose a bounded form of the loss"
             )
 
