@@ -85,6 +85,8 @@ def does_work(node: ast.stmt) -> bool:
     if isinstance(node, ast.For):  # a loop over definitions registers each of them
         return any(map(does_work, node.body))
     if isinstance(node, ast.If):
+        if ast.unparse(node.test) == "__name__ == '__main__'":
+            return False
         return any(map(does_work, node.body + node.orelse))
     if isinstance(node, ast.Try):
         handlers = [s for h in node.handlers for s in h.body]
