@@ -143,7 +143,7 @@ def _work(task: str) -> None:
         oracle=given["oracle"],
         data_root=given["data_root"],
         resume=(out / "book.sqlite").is_file(),
-        report=False,
+        report=False,  # `handful report` makes one of many runs
     )
 
 

@@ -506,8 +506,8 @@ def _unlike(embedding: Array | None, known: Array) -> Array | None:
         return None
     _, d2 = geometry.nearest(np.asarray(embedding), np.asarray(embedding)[answered])
     d2[answered] = 0.0
-    rank: Array = np.searchsorted(np.sort(d2), d2, side="left") / len(d2)
-    return rank
+    rank = np.searchsorted(np.sort(d2), d2, side="left")
+    return np.asarray(rank / len(d2))
 
 
 def _named(snapshot: Snapshot | None, known: Array) -> Array | None:

@@ -84,7 +84,7 @@ class Scorer:
             if self.truth is not None and scored.any():
                 row["accuracy_unlabelled"] = metrics.accuracy(self.truth[scored], found[scored])
         if self.test is not None and self.test_truth is not None and len(self.test):
-            proba = predict(learner, self.test, like=self.pool)
+            proba = predict(learner, self.test, size=self.pool.size, channels=self.pool.channels)
             found = self.to_truth(proba.argmax(axis=1), classes)
             scored = self.test_truth >= 0
             true, found = self.test_truth[scored], found[scored]
@@ -133,15 +133,26 @@ def clustering(truth: Ids, groups: Ids) -> dict[str, float]:
     }
 
 
-def predict(learner: Learner, pool: Pool, *, like: Pool, block: int = 1024) -> Array:
-    """Class probabilities ``(n, C)`` of a pool's images, read at the size that was trained on."""
+def predict(
+    learner: Learner, pool: Pool, *, size: tuple[int, int], channels: int, block: int = 1024
+) -> Array:
+    """Class probabilities ``(n, C)`` of a pool, read as the learner was trained.
+
+    Gray images are repeated for a learner of colour; colour becomes luma (ITU-R BT.601) for
+    a learner of gray.
+    """
     if pool.features is not None:
         return learner.predict(pool.features)
     rows = np.arange(len(pool), dtype=np.int64)
-    blocks = [
-        learner.predict(pool.read(rows[i : i + block], like.size))
-        for i in range(0, len(rows), block)
-    ]
+    blocks = []
+    for start in range(0, len(rows), block):
+        images = pool.read(rows[start : start + block], size)
+        if images.shape[1] > channels:
+            luma = np.einsum("bchw,c->bhw", images, np.array([0.299, 0.587, 0.114]))
+            images = np.rint(luma).astype(np.uint8)[:, None]
+        elif images.shape[1] < channels:
+            images = np.repeat(images, channels, axis=1)
+        blocks.append(learner.predict(images))
     return np.concatenate(blocks)
 
 

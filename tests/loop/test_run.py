@@ -1,0 +1,549 @@
+"""A simulated run from data to report: what it leaves, what it refuses, how it resumes."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import handful.store.files
+from handful import metrics
+from handful.bench.grid import Cell, grid
+from handful.bench.predict import predict
+from handful.bench.run import Until
+from handful.bench.run import run as run_whole
+from handful.bench.score import Scored, Scorer
+from handful.bench.split import has_official, limit, split
+from handful.errors import InputError, RecipeError, RunFolderError, StoreError, UnknownName
+from handful.pool import Data, open_arrays
+from handful.progress import Silent
+from handful.recipes import LearnerPart, Recipe, from_toml, recipe
+from handful.store import PREDICTION_COLUMNS, ROUND_COLUMNS, RunRecord, read_run
+from handful.types import Classes, Fit, Snapshot
+
+MEASURED = ("seconds_", "images_per_second", "peak_mb")  # may differ from run to run
+run = partial(run_whole, report=False)
+TINY = {"initial": 12, "batch": 6, "budget": 30}
+
+
+def blobs(n: int = 90, classes: int = 3, *, seed: int = 0, name: str = "blobs") -> Data:
+    """Small images of a bright bar whose place is the class; sorted by nothing."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=n)
+    labels[:classes] = np.arange(classes)
+    images = rng.integers(0, 90, size=(n, 8, 8), dtype=np.uint8)
+    for row, label in enumerate(labels):
+        images[row, 2 * label : 2 * label + 2] += 150
+    names = np.array([f"bar {c}" for c in range(classes)])
+    return open_arrays(name, {"images": images, "labels": labels, "classes": names})
+
+
+def figures(record: RunRecord) -> list[dict[str, Any]]:
+    return [{k: v for k, v in r.items() if not k.startswith(MEASURED)} for r in record.rounds]
+
+
+def told(record: RunRecord) -> list[tuple[str, str, Any]]:
+    return [(e.kind, e.id, e.data) for e in record.events]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    return run_whole(blobs(), recipe("probe", **TINY), out=tmp_path_factory.mktemp("run") / "a")
+
+
+# --- the split ------------------------------------------------------------------------------
+
+
+def test_80_20_is_stratified_seeded_and_sized() -> None:
+    data = blobs(93)
+    train, test = split(data, "80/20", seed=4)
+    assert len(test) == round(0.2 * 93) == 19
+    assert sorted([*train, *test]) == list(range(93))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(test) > 0).all()
+    assert data.labels is not None
+    for c in range(3):  # each class gives its share, to within one image
+        share = (data.labels[test] == c).sum() / (data.labels == c).sum()
+        assert share == pytest.approx(0.2, abs=1 / (data.labels == c).sum())
+    again = split(blobs(93), "80/20", seed=4)
+    assert np.array_equal(again[1], test)
+    assert not np.array_equal(split(data, "80/20", seed=5)[1], test)
+
+
+def test_a_class_with_one_image_makes_the_split_plain() -> None:
+    data = blobs(50)
+    assert data.labels is not None
+    data.labels[data.labels == 2] = 1
+    data.labels[0] = 2
+    train, test = split(data, "80/20", seed=0)
+    assert (len(train), len(test)) == (40, 10)
+
+
+def test_images_nobody_knows_stay_in_the_training_part() -> None:
+    data = blobs(60)
+    assert data.labels is not None
+    data.labels[10:30] = -1
+    _, test = split(data, "80/20", seed=0)
+    assert len(test) == 8
+    assert (data.labels[test] >= 0).all()
+
+
+def test_official_none_and_what_cannot_be() -> None:
+    plain = blobs(20)
+    assert [len(r) for r in split(plain, "none", seed=0)] == [20, 0]
+    with pytest.raises(InputError, match="no official split"):
+        split(plain, "official", seed=0)
+    parts = np.repeat([0, 1], [15, 5])
+    images = np.zeros((20, 8, 8), np.uint8)
+    data = open_arrays("mnist", {"images": images, "labels": np.arange(20) % 2, "split": parts})
+    assert has_official(data)
+    assert [r.tolist() for r in split(data, "official", seed=0)] == [
+        list(range(15)),
+        list(range(15, 20)),
+    ]
+    train, test = split(data, "80/20", seed=0)  # MNIST: cut from the training images
+    assert (len(train), len(test), max(test) < 15) == (12, 3, True)
+    with pytest.raises(InputError, match="too few"):
+        split(plain.subset(np.array([0])), "80/20", seed=0)
+
+
+def test_the_fast_schedule_looks_at_a_seeded_part() -> None:
+    rows = np.arange(0, 3000, 3)
+    some = limit(rows, 100, seed=1)
+    assert len(some) == 100
+    assert set(some) <= set(rows)
+    assert np.array_equal(some, limit(rows, 100, seed=1))
+    assert limit(rows, 1000, seed=1) is rows
+
+
+# --- what a run leaves ----------------------------------------------------------------------
+
+
+def test_a_run_leaves_what_is_promised(done: RunRecord) -> None:
+    names = {p.name for p in done.path.iterdir()}
+    assert names >= {
+        "book.sqlite", "events.jsonl", "recipe.toml", "run.json", "rounds.csv", "labels.csv",
+        "predictions.csv", "model.safetensors", "model.json", "report.html", "figures.npz",
+    }  # fmt: skip
+    assert [r["labels"] for r in done.rounds] == [12, 18, 24, 30]
+    assert [r["asked"] for r in done.rounds] == [12, 6, 6, 6]
+    header = (done.path / "rounds.csv").read_text().partition("\n")[0].split(",")
+    assert [c for c in header if not c.startswith("loss_")] == list(ROUND_COLUMNS)
+    assert len(done.labels) == 30
+    facts = json.loads((done.path / "run.json").read_text())
+    assert facts["reason"] == "the budget is spent"
+    assert (facts["images"], facts["test_images"]) == (72, 18)
+    assert facts["recipe_hash"] == from_toml(done.recipe).hash
+    assert str(done.path.parent) not in (done.path / "run.json").read_text()
+
+
+def test_the_recipe_is_kept_with_every_option(done: RunRecord) -> None:
+    kept = from_toml(done.recipe)
+    assert kept == kept.resolved(72, official=False)
+    assert (kept.schedule, kept.split) == ("fast", "80/20")
+    assert len(kept.learner.options) > len(recipe("probe").learner.options)
+
+
+def test_predictions_name_every_image_once(done: RunRecord) -> None:
+    rows = list(done.predictions())
+    assert len({r["path"] for r in rows}) == len(rows) == 72
+    assert tuple(rows[0]) == PREDICTION_COLUMNS
+    answered = {r["path"]: r["class"] for r in done.labels}
+    for row in rows:
+        if row["path"] in answered:
+            assert row["class"] == answered[row["path"]]
+            assert row["source"] in ("initial", "oracle")
+        else:
+            assert row["source"] == "model"
+            assert 0 < float(row["confidence"]) <= 1
+
+
+def test_the_figures_are_right(done: RunRecord, tmp_path: Path) -> None:
+    """The last row's accuracies, from the model that was kept and nothing else."""
+    data = blobs()
+    train, test = split(data, "80/20", seed=0)
+    for name, rows in (("test", test), ("train", train)):
+        part = data.subset(rows)
+        images = part.pool.read(np.arange(len(rows)))
+        np.savez(tmp_path / f"{name}.npz", images=images[:, 0])
+        predict(done.path, tmp_path / f"{name}.npz", out=tmp_path / f"{name}.csv")
+    assert data.labels is not None
+
+    def right(name: str, rows: Any) -> Any:
+        with (tmp_path / f"{name}.csv").open() as file:
+            found = [r["class"] for r in csv.DictReader(file)]
+        return np.array([f == f"bar {c}" for f, c in zip(found, data.labels[rows], strict=True)])
+
+    answered = {r["path"] for r in done.labels}
+    ids = data.subset(train).pool.ids
+    bought = np.array([i in answered for i in ids])
+    last = done.rounds[-1]
+    assert last["accuracy_test"] == pytest.approx(right("test", test).mean())
+    assert last["accuracy_unlabelled"] == pytest.approx(right("train", train)[~bought].mean())
+
+
+def test_without_a_label_accuracy_is_empty_and_clustering_is_not(tmp_path: Path) -> None:
+    record = run(blobs(), recipe("kmeans"), out=tmp_path / "k")
+    (row,) = record.rounds
+    assert row["labels"] == row["asked"] == 0
+    assert row["accuracy_test"] is row["accuracy_unlabelled"] is row["macro_f1_test"] is None
+    assert row["acc_all"] is not None
+    assert not any(r["class"] for r in record.predictions())
+
+
+def test_without_a_test_part_the_rest_is_scored(tmp_path: Path) -> None:
+    record = run(blobs(), recipe("probe", split="none", **TINY), out=tmp_path / "n")
+    assert record.rounds[-1]["accuracy_test"] is None
+    assert record.rounds[-1]["accuracy_unlabelled"] is not None
+    assert record.run["images"] == 90
+
+
+def test_the_same_seed_gives_the_same_run(done: RunRecord, tmp_path: Path) -> None:
+    again = run(blobs(), recipe("probe", **TINY), out=tmp_path / "b")
+    assert figures(again) == figures(done)
+    assert told(again) == told(done)
+    other = run(blobs(), recipe("probe", seed=1, **TINY), out=tmp_path / "c")
+    assert told(other) != told(done)
+
+
+# --- oracles, classes, conditions -----------------------------------------------------------
+
+
+def test_a_growing_class_list_ends_at_the_same_place(tmp_path: Path) -> None:
+    record = run(blobs(), recipe("probe", classes="grow", **TINY), out=tmp_path / "g")
+    created = [e.data["name"] for e in record.events if e.kind == "class_created"]
+    assert sorted(created) == ["bar 0", "bar 1", "bar 2"]
+    assert record.rounds[-1]["accuracy_test"] is not None
+
+
+def test_answers_from_a_table(tmp_path: Path) -> None:
+    data = blobs()
+    assert data.labels is not None
+    lines = [f"{i},{data.classes[c]}" for i, c in zip(data.pool.ids, data.labels, strict=True)]
+    (tmp_path / "a.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    blind = Data(data.name, data.pool, data.found)
+    record = run(
+        blind, recipe("probe", **TINY), out=tmp_path / "t", oracle=f"table:{tmp_path / 'a.csv'}"
+    )
+    assert len(record.labels) == 30
+    assert record.rounds[-1]["accuracy_unlabelled"] is None  # nobody knows the truth
+    assert record.run["split"] == "none"
+    assert "a.csv" not in json.dumps(record.run["oracle"])
+
+
+def test_a_noisy_oracle_errs(tmp_path: Path) -> None:
+    data = blobs(300)
+    assert data.labels is not None
+    plan = {"initial": 200, "batch": 10, "budget": 200}
+    record = run(
+        data, recipe("probe", split="none", **plan), out=tmp_path / "y", oracle="noisy:0.3"
+    )
+    truth = {i: data.classes[c] for i, c in zip(data.pool.ids, data.labels, strict=True)}
+    wrong = np.mean([r["class"] != truth[r["path"]] for r in record.labels])
+    assert 0.2 < wrong < 0.4  # 3 standard deviations around 0.3
+
+
+@pytest.mark.parametrize("bad", ["truht", "noisy", "noisy:2", "noisy:x", "truth:1", "table:"])
+def test_oracles_that_are_none(bad: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"truth, noisy:0\.05 or table:FILE"):
+        run(blobs(), recipe("probe"), out=tmp_path / "x", oracle=bad)
+    assert not (tmp_path / "x").exists(), "a refused run leaves no folder behind"
+
+
+def test_until_an_accuracy_is_reached(tmp_path: Path) -> None:
+    record = run(blobs(), recipe("probe", **TINY), out=tmp_path / "u", until="acc=.5")
+    *before, last = [r["accuracy_test"] for r in record.rounds]
+    assert last is not None
+    assert last >= 0.5
+    assert all(a is not None and a < 0.5 for a in before)
+    assert "reached 0.5" in record.run["reason"]
+    assert record.run["reason"] == read_run(tmp_path / "u").run["reason"]
+
+
+def test_until_the_predictions_are_steady(tmp_path: Path) -> None:
+    plan = {"initial": 12, "batch": 6, "budget": 70}
+    record = run(blobs(), recipe("probe", **plan), out=tmp_path / "s", until="steady")
+    assert record.run["reason"] in ("the predictions are steady", "the budget is spent")
+    again = run(blobs(), None, out=tmp_path / "s", until="steady", resume=True)
+    assert figures(again) == figures(record)
+    assert again.run["reason"] == record.run["reason"]
+
+
+def test_minutes(tmp_path: Path) -> None:
+    record = run(blobs(), recipe("probe", **TINY), out=tmp_path / "m", minutes=1e-9)
+    assert len(record.rounds) == 1
+    assert "minutes are over" in record.run["reason"]
+
+
+@pytest.mark.parametrize("bad", ["acc", "acc=", "acc=2", "acc=0", "stedy", "acc=x"])
+def test_until_what(bad: str) -> None:
+    with pytest.raises(RecipeError, match=r"acc=\.95 or steady"):
+        Until.parse(bad)
+    with pytest.raises(RecipeError, match="above 0"):
+        Until.parse(None, 0)
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+def test_one_class_only_is_refused(tmp_path: Path) -> None:
+    images = np.zeros((20, 8, 8), np.uint8)
+    labels = {"labels": np.zeros(20, int), "classes": np.array(["cat"])}
+    one = open_arrays("cats", {"images": images, **labels})
+    with pytest.raises(InputError, match="one class 'cat'"):
+        run(one, recipe("probe"), out=tmp_path / "x")
+    bare = open_arrays("cats", {"images": images})
+    with pytest.raises(InputError, match="no labels to answer from: give --oracle table:FILE"):
+        run(bare, recipe("probe"), out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_class_with_one_image(tmp_path: Path) -> None:
+    data = blobs(60)
+    assert data.labels is not None
+    data.labels[data.labels == 2] = 1
+    data.labels[0] = 2
+    record = run(data, recipe("probe", split="none", **TINY), out=tmp_path / "x")
+    assert len(record.rounds) == 4
+
+
+@pytest.mark.parametrize("learner", ["probe", "ccl"])
+def test_more_classes_than_labels(learner: str, tmp_path: Path) -> None:
+    data = blobs(60, classes=4)
+    options = {"pretrain_epochs": 1, "epochs": 1} if learner == "ccl" else {}
+    made = Recipe("x", LearnerPart(learner, options))
+    made = made.set("rounds.counts=[2,3]").set("split=none")
+    record = run(data, made, out=tmp_path / "x")
+    assert [r["labels"] for r in record.rounds] == [2, 3]
+
+
+def test_a_budget_larger_than_the_pool(tmp_path: Path) -> None:
+    plan = {"initial": 20, "batch": 30, "budget": 5000}
+    record = run(blobs(60), recipe("probe", split="none", **plan), out=tmp_path / "x")
+    assert [r["labels"] for r in record.rounds] == [20, 50, 60]
+    assert record.run["reason"] == "every image is answered"
+    assert record.rounds[-1]["accuracy_unlabelled"] is None  # nothing is left to score
+
+
+@pytest.mark.parametrize("name", ["probe", "kmeans"])
+def test_initial_0(name: str, tmp_path: Path) -> None:
+    plan = {"initial": 0, "batch": 10, "budget": 20}
+    record = run(blobs(), recipe(name, **plan), out=tmp_path / "x")
+    assert record.rounds[-1]["labels"] == 20
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName):
+        run(blobs(), Recipe("x", LearnerPart("prob")), out=tmp_path / "x")
+    with pytest.raises(UnknownName):
+        run("digitz", recipe("probe"), out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_that_holds_a_run(done: RunRecord, tmp_path: Path) -> None:
+    before = (done.path / "rounds.csv").read_bytes()
+    with pytest.raises(RunFolderError, match="--resume"):
+        run(blobs(), recipe("probe", **TINY), out=done.path)
+    with pytest.raises(RunFolderError, match="no run to resume"):
+        run(blobs(), None, out=tmp_path / "nothing", resume=True)
+    with pytest.raises(RecipeError, match="another recipe"):
+        run(blobs(), recipe("probe", seed=3, **TINY), out=done.path, resume=True)
+    with pytest.raises(InputError, match="same data"):
+        run(blobs(80), None, out=done.path, resume=True)
+    with pytest.raises(RecipeError, match="no recipe"):
+        run(blobs(), None, out=tmp_path / "nothing")
+    assert (done.path / "rounds.csv").read_bytes() == before
+
+
+# --- killed and resumed ---------------------------------------------------------------------
+
+
+class Stop(BaseException):
+    """A kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_killed_and_resumed(at: int, done: RunRecord, tmp_path: Path, monkeypatch: Any) -> None:
+    """Die at the n-th file that is written; go on with the same command; nothing differs."""
+    written = 0
+    write = handful.store.files.write_whole
+
+    def dying(path: Path, content: Any) -> None:
+        nonlocal written
+        written += path.suffix != ".json"
+        if written == 2 * at:
+            raise Stop
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("handful.store.runs.write_whole", dying)
+        with pytest.raises(Stop):
+            run(blobs(), recipe("probe", **TINY), out=tmp_path / "x")
+    record = run(blobs(), recipe("probe", **TINY), out=tmp_path / "x", resume=True)
+    assert figures(record) == figures(done)
+    assert told(record) == told(done)
+
+
+def test_a_disk_that_fills_up(done: RunRecord, tmp_path: Path, monkeypatch: Any) -> None:
+    """The error names folder and remedy, the last good checkpoint survives, resume goes on."""
+    rows = 0
+
+    def full(descriptor: int) -> None:
+        nonlocal rows
+        rows += os.readlink(f"/proc/self/fd/{descriptor}").endswith(".part")
+        if rows > 12:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("handful.store.files.os.fsync", full)
+        with pytest.raises(StoreError, match=r"disk is full.*free some space.*--resume"):
+            run(blobs(), recipe("probe", **TINY), out=tmp_path / "x")
+    assert any((tmp_path / "x" / "checkpoint").glob("round-*.safetensors"))
+    record = run(blobs(), None, out=tmp_path / "x", resume=True)
+    assert figures(record) == figures(done)
+
+
+def test_a_finished_run_resumes_to_itself(done: RunRecord) -> None:
+    again = run(blobs(), None, out=done.path, resume=True)
+    assert figures(again) == figures(done)
+    assert told(again) == told(done)
+
+
+# --- scores ---------------------------------------------------------------------------------
+
+
+class Oracled:
+    """A learner that predicts what it is told."""
+
+    name, gives = "oracled", frozenset({"proba"})
+
+    def __init__(self, proba: Any) -> None:
+        self.proba = proba
+
+    def predict(self, images: Any) -> Any:
+        return self.proba[: len(images)]
+
+
+def test_class_names_join_the_books_ids_and_the_truths() -> None:
+    """The book met the classes in another order, and one that the truth does not have."""
+    data = blobs(6)
+    scorer = Scorer(data.pool, np.array([0, 1, 2, 0, 1, -1]), None, None, data.classes, seed=0)
+    book = Classes(("bar 2", "other", "bar 0", "bar 1"))
+    assert scorer.to_truth(np.array([0, 1, 2, 3]), book).tolist() == [2, -1, 0, 1]
+    proba = np.eye(4)[[2, 3, 0, 1, 3, 3]].astype(np.float32)
+    known = np.array([2, -1, -1, -1, -1, -1])
+    snapshot = Snapshot.from_arrays(proba=proba, known=known, ids=data.pool.ids)
+    learner: Any = Oracled(proba)
+    row = scorer.row(snapshot, book, learner, asked=1, paid=1, fit=Fit(), seconds_query=0.0)
+    assert row["accuracy_unlabelled"] == 0.75  # rows 1, 2, 4 right, 3 wrong, 0 bought, 5 unknown
+    assert row["entropy_mean"] == 0
+    assert "images_per_second" not in row
+    assert "accuracy_test" not in row
+
+
+def test_what_is_logged_is_scored_against_the_truth() -> None:
+    truth = np.array([0, 0, 1, 1, -1])
+    scored = Scored(Silent(), truth, lambda: 3)
+    scored.log("training", 80, assignment=np.array([1, 1, 0, 0, 0]), rec=0.5)
+    scored.log("training", 160, rec=0.4)
+    first, second = scored.rows
+    assert first == {
+        "round": 3, "stage": "training", "step": 80, "rec": 0.5, "acc": 1, "nmi": 1, "ari": 1,
+    }  # fmt: skip
+    assert "acc" not in second
+    blind = Scored(Silent(), None, lambda: 0)
+    blind.log("training", 0, assignment=truth)
+    assert "acc" not in blind.rows[0]
+
+
+def test_clustering_scores_use_the_hungarian_match(tmp_path: Path) -> None:
+    record = run(blobs(), recipe("kmeans"), out=tmp_path / "k")
+    data = blobs()
+    train, _ = split(data, "80/20", seed=0)
+    assert data.labels is not None
+    from handful.registry import LEARNERS
+    from handful.rng import rng_for
+    from handful.types import View
+
+    made = from_toml(record.recipe)
+    learner, _ = made.build()
+    assert isinstance(learner, LEARNERS.get("kmeans"))
+    part = data.subset(train)
+    view = View(part.pool, np.full(len(train), -1), Classes(data.classes))
+    learner.fit(view, rng_for(0, 0, "fit"), Silent())
+    groups = learner.snapshot(view, frozenset({"clusters"})).clusters.argmax(axis=1)
+    assert record.rounds[0]["acc_all"] == pytest.approx(metrics.acc(data.labels[train], groups))
+
+
+# --- prediction and grids -------------------------------------------------------------------
+
+
+def test_predict_reads_other_sizes_and_colours(done: RunRecord, tmp_path: Path) -> None:
+    data = blobs()
+    gray = data.pool.read(np.arange(20))
+    large = gray.repeat(2, axis=2).repeat(2, axis=3)
+    np.savez(tmp_path / "rgb.npz", images=np.repeat(large, 3, axis=1).transpose(0, 2, 3, 1))
+    np.savez(tmp_path / "gray.npz", images=gray[:, 0])
+    counts = [
+        predict(done.path, tmp_path / f"{name}.npz", out=tmp_path / f"{name}.csv")
+        for name in ("gray", "rgb")
+    ]
+    assert counts[0] == counts[1]
+    assert sum(counts[0].values()) == 20
+
+
+def test_predict_refuses_what_does_not_fit(done: RunRecord, tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", features=np.zeros((5, 4), np.float32))
+    with pytest.raises(InputError, match="trained on images and this data holds 4 features"):
+        predict(done.path, tmp_path / "f.npz", out=tmp_path / "p.csv")
+    record = run(blobs(), recipe("kmeans"), out=tmp_path / "k")
+    with pytest.raises(InputError, match="never saw an answer"):
+        predict(record.path, tmp_path / "f.npz", out=tmp_path / "p.csv")
+    with pytest.raises(InputError, match="no model"):
+        predict(tmp_path, tmp_path / "f.npz", out=tmp_path / "p.csv")
+
+
+def test_a_grid_runs_what_is_missing_and_records_it_once(tmp_path: Path) -> None:
+    data = blobs()
+    np.savez(
+        tmp_path / "blobs.npz",
+        images=data.pool.read(np.arange(90))[:, 0],
+        labels=data.labels,  # type: ignore[arg-type]
+    )
+    made = [recipe("probe", seed=seed, **TINY) for seed in range(1)]
+    cells = [Cell("small", str(tmp_path / "blobs.npz"), r, "80/20") for r in made]
+    broken = Cell("small", str(tmp_path / "nothing.npz"), made[0], "80/20")
+    seen: list[tuple[str, float | None]] = []
+
+    def record(cell: Cell, left: RunRecord) -> None:
+        seen.append((cell.name, left.rounds[-1]["accuracy_test"]))
+
+    said: list[str] = []
+    failed = grid([*cells, broken], runs=tmp_path / "runs", record=record, say=said.append)
+    assert failed == [broken]
+    assert "nothing" in (tmp_path / "runs" / f"{broken.name}.log").read_text()
+    assert [n for n, _ in seen] == ["small-blobs-probe-80_20-seed0"]
+    assert grid(cells, runs=tmp_path / "runs", record=record) == []
+    assert len(seen) == 1
+    with pytest.raises(InputError, match="two cells"):
+        grid([cells[0], cells[0]], runs=tmp_path / "runs", record=record)
+
+
+def test_truth_beyond_the_yield_moves_nothing_before_it_is_bought(tmp_path: Path) -> None:
+    """Shuffle the labels of images that are never asked: every event and prediction stays."""
+    data, other = blobs(), blobs()
+    first = run(data, recipe("probe", split="none", **TINY), out=tmp_path / "a")
+    bought = {r["path"] for r in first.labels}
+    assert other.labels is not None
+    free = np.array([i not in bought for i in other.pool.ids])
+    other.labels[free] = np.random.default_rng(9).permutation(other.labels[free])
+    second = run(other, recipe("probe", split="none", **TINY), out=tmp_path / "b")
+    assert told(first) == told(second)
+    assert list(first.predictions()) == list(second.predictions())
