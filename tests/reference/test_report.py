@@ -445,10 +445,20 @@ class TestCurves:
         quality, losses = curves.training_quality(load(run)), curves.training_losses(load(run))
         acc = next(line for line in quality.axes[0].lines if line.get_label() == "ACC")
         assert acc.get_ydata() == pytest.approx([50, 51, 52, 53] * 3)
-        assert [t.get_text() for t in losses.axes[0].get_legend().get_texts()] == ["rec"]
+        assert [t.get_text() for t in losses.axes[0].get_legend().get_texts()] == ["reconstruction"]
         starts = [line for line in losses.axes[0].lines if line.get_zorder() == 0]
         assert [line.get_xdata()[0] for line in starts] == [4.5, 8.5]
         assert losses.axes[0].get_yscale() == "log"
+
+    def test_losses_of_rounds_are_shares_of_their_first(self, tmp_path):
+        run = make_run(tmp_path / "r")
+        text = "round,labels,loss_rec,loss_ccl,loss_total,loss_odd\n1,5,.2,2,2.2,0\n2,9,.1,,1,1\n"
+        (run / "rounds.csv").write_text(text + "3,12,.05,3,3,1\n")
+        lines = curves.losses_by_round(load(run)).axes[0].lines
+        assert [line.get_label() for line in lines] == ["reconstruction", "contrastive"]
+        assert [line.get_ydata().tolist() for line in lines] == [[1, 0.5, 0.25], [1, 1.5]]
+        (run / "rounds.csv").write_text(text[:60])
+        assert curves.losses_by_round(load(run)) is None
 
     def test_nothing_logged_draws_nothing(self, tmp_path):
         run = make_run(tmp_path / "r")
@@ -600,6 +610,29 @@ class TestPage:
             assert shown(name, 40) in page.text
         assert 'x "<img src=http://a onerror=b>"' in page.text
         assert "</pre><script>" in page.text
+
+    def test_the_protocol_says_what_was_done(self, tmp_path):
+        run = make_run(tmp_path / "r")
+        facts = {
+            "images": 12345, "seed": 20260101, "versions": {"torch": "2.13", "numpy": "2"},
+            "broken_files": {"a <b>.png": "cut short"}, "class_names": ["hidden"], "odd": True,
+            "rate": 0.25, "empty": "", "test_images": 0,
+        }  # fmt: skip
+        (run / "run.json").write_text(json.dumps(facts))
+        options = "".join(f"option{i} = {i}\n" for i in range(9))
+        (run / "recipe.toml").write_text(
+            f'name = "x"\n[learner]\nname = "ccl"\n{options}[query]\nname = "random"\nk = 3\n'
+        )
+        page = read_page(render([run]))
+        for entry in (
+            "images in the pool12,345", "seed20260101", "versionstorch 2.13, numpy 2", "oddyes",
+            "rate0.25", "learnerccl: 9 settings, in the whole recipe below", "queryrandom: k 3",
+            "1 unreadable images, left out", "a <b>.png: cut short", "option8 = 8",
+            "images held back for the test0",
+        ):  # fmt: skip
+            assert entry in page.text, entry
+        assert "hidden" not in page.text.partition("</style>")[2]
+        assert "were chosen, not drawn at random" not in page.text
 
     def test_same_files_same_page(self, run, tmp_path):
         with warnings.catch_warnings():

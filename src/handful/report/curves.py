@@ -31,8 +31,11 @@ from handful.report.runs import METRICS, Group, Run, Table, common_metric, group
 from handful.types import Array
 
 QUALITY = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
-_NO_LOSS = frozenset({"round", "stage", "step", "seconds", "images_per_second", *QUALITY})
-_LOSSES_SHOWN = 5
+_NO_LOSS = frozenset(
+    {"round", "stage", "step", "seconds", "images_per_second", "changed", "variance", "purity"}
+) | set(QUALITY)
+_TERMS = {"rec": "reconstruction", "clu": "clustering", "ccl": "contrastive"}
+LOSSES_SHOWN = 5
 
 
 def learning_curve(
@@ -219,7 +222,7 @@ def training_quality(run: Run, *, width: float = 540, height: float = 300) -> Fi
 
 def training_losses(run: Run, *, width: float = 540, height: float = 300) -> Figure | None:
     """Losses over training, on a log scale where they span it; ``None`` if not logged."""
-    names = losses_logged(run)[:_LOSSES_SHOWN]
+    names = losses_logged(run)[:LOSSES_SHOWN]
     if not names:
         return None
     with drawing():
@@ -227,8 +230,49 @@ def training_losses(run: Run, *, width: float = 540, height: float = 300) -> Fig
         axes = figure.add_subplot()
         _series(axes, run.training, names, scale=1)
         axes.set_title("losses")
+        stages = {stage for stage in _stages(run.training, names) if stage}
+        if len(stages) == 1:
+            axes.set_title(f"losses of {shown(stages.pop(), 30)}")
         _log_if_positive(axes)
     return figure
+
+
+def _stages(table: Table, names: Sequence[str]) -> set[str]:
+    measured = np.any([np.isfinite(table.numbers(name)) for name in names], axis=0)
+    return {stage for stage, use in zip(table.words("stage"), measured, strict=True) if use}
+
+
+def losses_by_round(run: Run, *, width: float = 540, height: float = 300) -> Figure | None:
+    """Last losses of each round against labels, each divided by its first value.
+
+    ``None`` with fewer than two rounds, or without losses.
+    """
+    names = [n for n in run.rounds.columns if n.startswith("loss_") and n != "loss_total"]
+    labels = run.rounds.numbers("labels")
+    drawn = []
+    for name in names[:LOSSES_SHOWN]:
+        values = run.rounds.numbers(name)
+        keep = np.isfinite(values) & np.isfinite(labels)
+        if keep.sum() > 1 and values[keep][0] > 0:
+            drawn.append((_term(name), labels[keep], values[keep] / values[keep][0]))
+    if not drawn:
+        return None
+    with drawing():
+        figure = canvas(width, height)
+        axes = figure.add_subplot()
+        for place, (name, xs, ys) in enumerate(drawn):
+            colour = SERIES_COLOURS[place % len(SERIES_COLOURS)]
+            axes.plot(xs, ys, color=colour, marker=SERIES_MARKERS[place], label=name, linewidth=1.5)
+        axes.set_title("losses at the end of each round (first = 1)")
+        axes.set_xlabel("labels paid for")
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        axes.legend(loc="best", ncols=min(3, len(drawn)))
+    return figure
+
+
+def _term(name: str) -> str:
+    plain = name.removeprefix("loss_")
+    return shown(_TERMS.get(plain, plain.replace("_", " ")), 20)
 
 
 def losses_logged(run: Run) -> list[str]:
@@ -245,11 +289,11 @@ def _series(axes: Axes, table: Table, names: Sequence[str], *, scale: float) -> 
     for place, name in enumerate(names):
         values = scale * table.numbers(name)
         keep = np.isfinite(values)
-        title = QUALITY.get(name, name.removeprefix("loss_").replace("_", " "))
+        title = QUALITY.get(name) or _term(name)
         axes.plot(
             at[keep], values[keep], color=SERIES_COLOURS[place % len(SERIES_COLOURS)],
-            label=shown(title, 20), linewidth=1.5,
-            marker="." if keep.sum() < 3 else "",
+            label=title, linewidth=1.5,
+            marker="." if keep.sum() < 20 else "",
         )  # fmt: skip
     rounds = table.numbers("round")
     starts = np.flatnonzero(np.diff(rounds, prepend=np.nan) != 0)

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from handful.errors import InputError
 from handful.metrics import aulc, wilson
-from handful.report import curves, maps, sheets
+from handful.report import curves, maps, protocol, sheets
 from handful.report.look import CLASS_COLOURS, PATTERNS, shown, to_svg
 from handful.report.runs import (
     METRICS,
@@ -36,31 +35,6 @@ from handful.report.runs import (
 
 _DETAILED = 6  # settings of a comparison that are shown in full
 _OPEN_CLASSES = 30  # longer tables of classes start folded
-_FACTS = {  # what run.json may say, in the order of the protocol box
-    "data": "data",
-    "images": "images in the pool",
-    "images_found": "images found",
-    "image_size": "height and width, px",
-    "channels": "channels",
-    "test_images": "images held back for the test",
-    "broken": "unreadable images, left out",
-    "split": "split",
-    "schedule": "schedule",
-    "classes": "classes",
-    "saw": "the learner saw",
-    "oracle": "answers came from",
-    "seed": "seed",
-    "version": "handful",
-    "versions": "versions",
-    "machine": "machine",
-    "threads": "threads",
-    "started": "started",
-    "seconds": "seconds in all",
-    "reason": "ended because",
-    "command": "command",
-}
-_HIDDEN = frozenset({"recipe", "class_names", "broken_files"})
-_ABSENT: tuple[Any, ...] = (None, "", [], {})
 
 
 def render(
@@ -244,7 +218,8 @@ class _Page:
         if not self.beside:
             self.notes.append(
                 "No run with random queries was given, so this page cannot say what the query"
-                " rule adds: give one with --baseline, or as baseline.csv in the run folder."
+                " rule adds: put such a run, or a CSV like rounds.csv, into the run's folder under"
+                " the name baseline."
             )
         if self.metric in TRANSDUCTIVE:
             self.notes.append(
@@ -389,9 +364,16 @@ class _Page:
             )
             out += self._figure(quality, caption)
         if losses is not None:
-            left = len(curves.losses_logged(run)) - len(losses.axes[0].get_legend().get_texts())  # type: ignore[union-attr]
+            left = len(curves.losses_logged(run)) - curves.LOSSES_SHOWN
             more = f" {left} more are in training.csv." if left > 0 else ""
-            out += self._figure(losses, f"Losses over training as logged.{more}")
+            out += self._figure(losses, f"Losses within training, as logged.{more}")
+        by_round = curves.losses_by_round(run)
+        if by_round is not None:
+            out += self._figure(
+                by_round,
+                "Mean losses of the last epoch of each round, each as a share of its first value,"
+                " so that terms of any size can be compared.",
+            )
         return (
             f'<h2>{escape(prefix)}Training from within</h2><div class="pair">{out}</div>'
             if out
@@ -473,37 +455,13 @@ class _Page:
 
     def _protocol(self, one: Group) -> str:
         run = one.runs[0]
-        facts = {"seed": run.recipe.get("seed"), "split": run.recipe.get("split")}
-        facts |= {"schedule": run.recipe.get("schedule")} | dict(run.facts)
-        if len(one.runs) > 1:
-            facts["seed"] = [r.facts.get("seed", r.recipe.get("seed")) for r in one.runs]
-        parts = (part for part in ("learner", "query", "rounds") if part in run.recipe)
-        entries = [(part, _words(_short(run.recipe[part]))) for part in parts]
-        ordered = [*_FACTS, *(k for k in facts if k not in _FACTS and k not in _HIDDEN)]
-        for key in ordered:
-            value = facts.get(key)
-            if value not in _ABSENT:
-                entries.append((_FACTS.get(key, key.replace("_", " ")), _words(value)))
-        items = "".join(
-            f"<dt>{escape(shown(k))}</dt><dd>{escape(shown(v, 600))}</dd>" for k, v in entries
-        )
-        recipe = run.path / "recipe.toml"
-        whole = ""
-        if recipe.is_file():
-            text = recipe.read_text(encoding="utf-8", errors="replace")
-            whole = "<details><summary>The whole recipe</summary>"
-            whole += f"<pre>{_verbatim(text)}</pre></details>"
-        if broken := _mapping(run.facts.get("broken_files")):
-            lines = "\n".join(f"{file}: {reason}" for file, reason in broken.items())
-            whole += f"<details><summary>{len(broken):,} unreadable images, left out</summary>"
-            whole += f"<pre>{_verbatim(lines)}</pre></details>"
-        if str(facts.get("schedule")) == "fast":
+        if str(run.facts.get("schedule") or run.recipe.get("schedule")) == "fast":
             self.notes.append(
                 "Schedule: fast. It trains for fewer steps than the published one, on at most a"
                 " part of a large set; figures of the two are not to be mixed."
             )
         title = f": {shown(one.title)}" if len(self.groups) > 1 else ""
-        return f'<h2>Protocol{escape(title)}</h2><dl class="protocol">{items}</dl>{whole}'
+        return f"<h2>Protocol{escape(title)}</h2>{protocol.box(one)}"
 
     def _notes(self) -> str:
         if any(len(one.runs) == 1 for one in self.groups) and self.metric is not None:
@@ -511,8 +469,8 @@ class _Page:
                 "One seed shows no spread: a difference of a point or two may be chance. Five"
                 " seeds tell."
             )
-        rules = {str(_mapping(one.runs[0].recipe.get("query")).get("name")) for one in self.groups}
-        if rules - {"random", "None"}:
+        rules = {protocol.part_name(one.runs[0], "query") for one in self.groups}
+        if rules - {"random", ""}:
             self.notes.append(
                 "Labels after the first question were chosen, not drawn at random: shares of"
                 " classes among them do not estimate shares in the collection."
@@ -625,34 +583,3 @@ def _duration(seconds: float | None) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _short(part: Any) -> Any:
-    """A recipe part by its name and the few settings that a line can hold."""
-    if isinstance(part, Mapping) and "name" in part:
-        options = part.get("options", {k: v for k, v in part.items() if k != "name"})
-        listed = _words(options) if options else ""
-        return f"{part['name']}: {listed}" if listed else str(part["name"])
-    return part
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(
-            f"{str(k).replace('_', ' ')} {_words(v)}" for k, v in value.items() if v not in _ABSENT
-        )
-    if isinstance(value, list | tuple):
-        return ", ".join(_words(v) for v in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    return str(value)
-
-
-def _verbatim(text: str) -> str:
-    return "\n".join(escape(shown(line, 400)) for line in text.split("\n"))
