@@ -53,6 +53,7 @@ def _escape(c: str) -> str:
 
 
 def key(name: str) -> str:
+    """A key as TOML writes it: bare where it may be, else quoted."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml(name)
 
 
@@ -64,6 +65,7 @@ def frozen(value: Any) -> Any:
 
 
 def field_types(kind: type[Any]) -> dict[str, Any]:
+    """Types of the fields that may be set, by name; `RecipeError` when it is no dataclass."""
     if not is_dataclass(kind):
         raise RecipeError(f"{kind.__name__} is no dataclass: its options cannot be set")
     hints = get_type_hints(kind)
@@ -71,6 +73,7 @@ def field_types(kind: type[Any]) -> dict[str, Any]:
 
 
 def field_type(kind: type[Any], name: str) -> Any:
+    """Type of one field; `UnknownName` suggests the nearest."""
     known = field_types(kind)
     if name not in known:
         raise UnknownName(f"key of {kind.__name__.lower()}", name, known)
@@ -78,6 +81,7 @@ def field_type(kind: type[Any], name: str) -> Any:
 
 
 def check_fields(who: str, kind: type[Any], given: Mapping[str, Any]) -> None:
+    """Raise when a name is no field of ``kind`` or its value has another type."""
     known = field_types(kind)
     for name, value in given.items():
         if name not in known:
