@@ -22,7 +22,7 @@ from handful.errors import InputError
 from handful.recipes import Recipe, from_toml, to_toml
 from handful.store import RunRecord, read_run
 
-__all__ = ["Cell", "grid"]
+__all__ = ["Cell", "grid", "start"]
 
 _UNFINISHED = ("running", "interrupted", "")
 
@@ -74,7 +74,14 @@ def grid(
                     _record(cell, runs, record)
                     continue
                 say(f"{cell.name}: starts, {len(waiting)} to come")
-                going[_start(cell, runs, threads, data_root)] = cell, time.monotonic()
+                process = start(
+                    cell,
+                    out=runs / cell.name,
+                    log=runs / f"{cell.name}.log",
+                    threads=threads,
+                    data_root=data_root,
+                )
+                going[process] = cell, time.monotonic()
             for process in [p for p in going if p.poll() is not None]:
                 cell, began = going.pop(process)
                 if process.returncode == 0 and _finished(runs / cell.name):
@@ -93,10 +100,15 @@ def grid(
     return failed
 
 
-def _start(
-    cell: Cell, runs: Path, threads: int, data_root: Path | str | None
+def start(
+    cell: Cell,
+    *,
+    out: Path,
+    log: Path,
+    threads: int = 1,
+    data_root: Path | str | None = None,
 ) -> subprocess.Popen[bytes]:
-    out = runs / cell.name
+    """Run one cell in a process of its own; what it has to say goes to ``log``."""
     task = {
         "data": cell.data,
         "recipe": to_toml(cell.recipe),
@@ -104,18 +116,14 @@ def _start(
         "oracle": cell.oracle,
         "data_root": None if data_root is None else str(data_root),
     }
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-    with (runs / f"{cell.name}.log").open("ab") as log:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    with log.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "handful.bench.grid", json.dumps(task)],
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=file,
+            stderr=file,
         )
 
 

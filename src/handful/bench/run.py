@@ -514,7 +514,7 @@ def _named(snapshot: Snapshot | None, known: Array) -> Array | None:
     """The model's class of every row; None while nothing was answered."""
     if snapshot is None or "proba" not in snapshot.parts or not (known >= 0).any():
         return None
-    return np.asarray(snapshot.proba).argmax(axis=1)
+    return np.asarray(np.asarray(snapshot.proba).argmax(axis=1))
 
 
 def _renamed(truth: Array | None, names: tuple[str, ...], into: list[str]) -> Array | None:
