@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import math
 import random
@@ -18,6 +20,8 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from handful.errors import InputError, RunFolderError
 from handful.metrics import wilson
@@ -460,6 +464,20 @@ class TestCurves:
         (run / "rounds.csv").write_text(text[:60])
         assert curves.losses_by_round(load(run)) is None
 
+    @pytest.mark.parametrize("kind", ["pdf", "png", "svg"])
+    def test_figures_stand_alone_in_a_paper(self, tmp_path, kind):
+        run = load(make_run(tmp_path / "r", classes=NASTY))
+        drawn = (
+            curves.learning_curve([run]), curves.label_cost(run), curves.training_losses(run),
+            maps.latent_map(run.figures), maps.confusion_matrix(run.figures),
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            for place, figure in enumerate(drawn):
+                path = tmp_path / f"{place}.{kind}"
+                figure.savefig(path)
+                assert path.stat().st_size > 2000
+
     def test_nothing_logged_draws_nothing(self, tmp_path):
         run = make_run(tmp_path / "r")
         (run / "training.csv").unlink()
@@ -513,6 +531,22 @@ class TestMaps:
         assert [axes.get_title(loc="left") for axes in together.axes] == [
             "first question: 5 asked", "question 1: 5 asked", "question 2: 5 asked",
         ]  # fmt: skip
+
+    @pytest.mark.parametrize("class_id", [0, 8, 15])
+    def test_every_sign_leaves_ink_in_a_bitmap(self, class_id):
+        colour, pattern = class_look(class_id)
+        figure = Figure(figsize=(100 / 72, 100 / 72))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, 100), ylim=(0, 100))
+        axes.axis("off")
+        xy = np.random.default_rng(0).uniform(10, 90, (5, 2))
+        axes.add_patch(maps._dots(xy, colour, pattern, 4.0, 1.0))
+        file = io.BytesIO()
+        figure.savefig(file, dpi=72, facecolor="white")
+        pixels = np.asarray(Image.open(file).convert("L"))
+        for x, y in xy:
+            near = pixels[99 - int(y) - 2 : 99 - int(y) + 3, int(x) - 2 : int(x) + 3]
+            assert near.min() < 200
 
     def test_thin_keeps_what_was_asked(self, run):
         kept = figures.load(run)
@@ -666,11 +700,6 @@ class TestPage:
         assert "--c:transparent" in sheet
 
     def test_thumbnails_decode_to_what_was_stored(self, run):
-        import base64
-        import io
-
-        from PIL import Image
-
         kept = figures.load(run)
         data = sheets.png(kept.thumbnails[0]).partition(",")[2]
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import offset_copy
 
 from handful.report.look import (
@@ -297,9 +297,10 @@ def _series(axes: Axes, table: Table, names: Sequence[str], *, scale: float) -> 
         )  # fmt: skip
     rounds = table.numbers("round")
     starts = np.flatnonzero(np.diff(rounds, prepend=np.nan) != 0)
-    for start in starts:
-        if np.isfinite(rounds[start]) and start:
-            axes.axvline(float(at[start]) - 0.5, color=HAIRLINE, linewidth=1, zorder=0)
+    edges = {float(at[i] - measured[i]) + 0.5 for i in starts if np.isfinite(rounds[i])}
+    for edge in sorted(edges):
+        if 1 < edge < at[-1]:
+            axes.axvline(edge, color=HAIRLINE, linewidth=1, zorder=0)
     axes.set_xlabel("entries of the training log, in order")
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.legend(loc="best", ncols=min(3, len(names)))
@@ -310,5 +311,6 @@ def _log_if_positive(axes: Axes) -> None:
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in drawn])
     if values.size and values.min() > 0 and values.max() > 20 * values.min():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())

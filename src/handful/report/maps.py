@@ -225,10 +225,10 @@ def _points(axes: Axes, xy: Array, classes: Array) -> None:
 def _dots(xy: Array, colour: str, pattern: int, size: float, unit: float) -> PathPatch:
     """One path for all marks of a class: dots, crosses or pluses by its pattern.
 
-    A dot is a stroke of no length with a round cap, which keeps thousands of them small
+    A dot is a stroke of hardly any length with a round cap, which keeps thousands of them small
     in SVG.
     """
-    reach = (1e-3, 0.4 * size, 0.55 * size)[pattern] * unit
+    reach = (0.05, 0.4 * size, 0.55 * size)[pattern] * unit
     strokes = [(-reach, 0.0), (reach, 0.0)]
     if pattern == 1:
         strokes = [(-reach, -reach), (reach, reach), (-reach, reach), (reach, -reach)]
@@ -245,6 +245,7 @@ def _dots(xy: Array, colour: str, pattern: int, size: float, unit: float) -> Pat
         linewidth=1.2 if pattern else size,
         capstyle="butt" if pattern else "round",
         alpha=0.4 if colour == LINE else 0.85,
+        snap=False,  # snapped to pixels, a dot would have no length left and vanish
     )
 
 
