@@ -6,6 +6,7 @@ never loads torch.  Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 in
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave with its exit code."""
     # torch's idle threads spin and starve whatever else runs; read when torch loads
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.basicConfig(format="handful: %(message)s", level=logging.WARNING)
     sys.exit(_run(arguments))
 
 
@@ -89,7 +91,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort) as stop:
-        _say(str(stop) or "interrupted")
+        _say(str(stop.__cause__ or stop) or "interrupted")  # click hides what was said
         return 130
     except BrokenPipeError:  # the reader (head, less) has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (nothing may flush to the pipe at exit)
