@@ -32,7 +32,17 @@ from handful.types import Array
 
 QUALITY = {"acc": "ACC", "nmi": "NMI", "ari": "ARI"}
 _NO_LOSS = frozenset(
-    {"round", "stage", "step", "seconds", "images_per_second", "changed", "variance", "purity"}
+    {
+        "round",
+        "stage",
+        "step",
+        "seconds",
+        "images_per_second",
+        "changed",
+        "variance",
+        "purity",
+        "total",
+    }
 ) | set(QUALITY)
 _TERMS = {"rec": "reconstruction", "clu": "clustering", "ccl": "contrastive"}
 LOSSES_SHOWN = 5

@@ -186,7 +186,9 @@ class _Page:
             if not xs.size:
                 continue
             sd = f" ± {100 * spread[-1]:.2f}" if math.isfinite(spread[-1]) else ""
-            title = shown(one.title) + (" (random queries)" if one.baseline else "")
+            title = shown(one.title)
+            if one.baseline and "random" not in title:
+                title += " (random queries)"
             row = [title, f"{len(one.runs)}", f"{100 * mean[0]:.1f} at {xs[0]:,.0f}"]
             row += [f"{100 * mean[-1]:.1f}{sd} at {xs[-1]:,.0f}"]
             rows.append([*row, f"{100 * aulc(xs, mean):.1f}" if xs.size > 1 else ""])
