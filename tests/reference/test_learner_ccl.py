@@ -116,15 +116,16 @@ def test_centroids_start_at_the_class_means() -> None:
     np.testing.assert_allclose(learner.centroids.detach().numpy(), means, rtol=1e-5, atol=1e-6)
 
 
-def test_a_class_without_a_label_keeps_a_drawn_centroid_until_it_is_named(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize(("unseen", "owner"), [("absent", [0, 1]), ("drawn", [0, 1, -1])])
+def test_a_class_without_a_label_waits_for_its_first_one(
+    caplog: pytest.LogCaptureFixture, unseen: str, owner: list[int]
 ) -> None:
     x, y = glyphs()
-    pool, learner = pool_of(x), CCL(CCLOptions(**TINY))
+    pool, learner = pool_of(x), CCL(CCLOptions(**{**TINY, "unseen": unseen}))
     with caplog.at_level(logging.WARNING):
         learner.fit(view(pool, some(y, [0, 1, 3])), rng_for(0, 0, "fit"), Silent())
     assert "1 of 3 classes have no label yet" in caplog.text
-    assert learner.owner.tolist() == [0, 1, -1]
+    assert learner.owner.tolist() == owner
     later = view(pool, some(y, [0, 1, 3, 2]), round=1)
     learner.fit(later, rng_for(0, 1, "fit"), Silent())
     assert learner.owner.tolist() == [0, 1, 2]

@@ -80,6 +80,7 @@ class CCLOptions(AutoEncoderOptions):
     warm_start: bool = True  # False: every round starts from the pre-trained weights
     order: Literal["train_first", "algorithm1"] = "train_first"
     n_clusters: int | None = None  # as many as classes when None
+    unseen: Literal["absent", "drawn"] = "absent"  # centroid of a class that has no label yet
     n_init: int = 20  # of k-means where there is no label at all
     mapping: Literal["identity", "vote"] = "identity"
 
@@ -245,14 +246,7 @@ class CCL:
                 )
             if k > len(z):
                 raise InputError(f"fewer images ({len(z)}) than clusters ({k}): label by hand")
-            k = max(k, self.n_classes)
-            centroids = geometry.seeded_kmeans(z, known, k, rng, n_init=self.options.n_init)
-            self.owner = np.full(len(centroids), -1, dtype=np.int64)
-            seen = np.unique(known[known >= 0])
-            self.owner[seen] = seen
-            if missing := self.n_classes - len(seen):
-                log.warning("%d of %d classes have no label yet", missing, self.n_classes)
-            self._set_centroids(centroids)
+            self._set_centroids(self._first_centroids(z, known, k, rng))
             return
         centroids = self.centroids.detach().cpu().numpy()
         for c in np.setdiff1d(known[known >= 0], self.owner):
@@ -265,6 +259,20 @@ class CCL:
                 centroids = np.vstack([centroids, mean[None]])
                 self.owner = np.append(self.owner, c)
         self._set_centroids(centroids)
+
+    def _first_centroids(
+        self, z: NDArray[np.float32], known: NDArray[np.int64], k: int, rng: Generator
+    ) -> Array:
+        o, seen = self.options, np.unique(known[known >= 0])
+        if missing := self.n_classes - len(seen):
+            log.warning("%d of %d classes have no label yet", missing, self.n_classes)
+        if o.unseen == "absent" and o.n_clusters is None and len(seen):
+            self.owner = seen
+            return np.stack([z[known == c].mean(axis=0) for c in seen])
+        centroids = geometry.seeded_kmeans(z, known, max(k, self.n_classes), rng, n_init=o.n_init)
+        self.owner = np.full(len(centroids), -1, dtype=np.int64)
+        self.owner[seen] = seen
+        return centroids
 
     def _set_centroids(self, centroids: Array) -> None:
         placed = torch.from_numpy(np.array(centroids, dtype=np.float32))
