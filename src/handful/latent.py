@@ -39,20 +39,20 @@ __all__ = ["AutoEncoderOptions", "LatentSpace", "by_class"]
 class AutoEncoderOptions:
     """The auto-encoder and its pre-training; ``None`` is settled by ``schedule``."""
 
-    schedule: Literal["published", "fast"] = "published"
-    embedding_dim: int = 10
-    filters: tuple[int, int, int] = (32, 64, 128)
-    norm: Norm = "block"
-    activation: Literal["relu", "leaky"] = "relu"
-    out_activation: Literal["linear", "sigmoid"] = "linear"
+    schedule: Literal["published", "fast"] = "published"  # as the paper, or for a CPU
+    embedding_dim: int = 10  # d, the width of the latent space
+    filters: tuple[int, int, int] = (32, 64, 128)  # of the three convolutions
+    norm: Norm = "block"  # batch-norm: after each block, once ("single"), "none" as DCEC
+    activation: Literal["relu", "leaky"] = "relu"  # leaky: slope 0.01
+    out_activation: Literal["linear", "sigmoid"] = "linear"  # of the reconstruction
     hidden: int = 256  # width of the auto-encoder for ready features
-    augment: Literal["none", "glyph", "photo", "auto"] = "none"
+    augment: Literal["none", "glyph", "photo", "auto"] = "none"  # auto: by channels and size
     pretrain_epochs: int | None = None  # 50 published, 15 fast
-    pretrain_steps: int | None = None  # unlimited published, 1,500 fast
-    lr: float = 1e-3
-    batch_size: int = 256
-    precision: Precision = "32-true"
-    devices: int = 1
+    pretrain_steps: int | None = None  # at most; unlimited published, 1,500 fast
+    lr: float = 1e-3  # of Adam
+    batch_size: int = 256  # of the stream of all images
+    precision: Precision = "32-true"  # bf16-mixed is faster where the processor has it
+    devices: int = 1  # GPUs of this machine to split a batch over
 
 
 class LatentSpace:

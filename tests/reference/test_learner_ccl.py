@@ -154,7 +154,7 @@ def test_more_clusters_than_classes_are_summed_by_class() -> None:
 
 
 def test_no_label_at_all_gives_clusters_without_names() -> None:
-    x, y = glyphs()
+    x, _ = glyphs()
     learner = fitted(np.full(90, -1), x)
     shot = learner.snapshot(view(pool_of(x), np.full(90, -1)), PARTS)
     assert np.allclose(shot.proba, 1 / 3)
@@ -165,7 +165,7 @@ def test_no_label_at_all_gives_clusters_without_names() -> None:
 
 
 def test_one_class_only_is_certain_everywhere() -> None:
-    x, y = glyphs()
+    x, _ = glyphs()
     known = some(np.zeros(90, dtype=int), [0, 1])
     shot = fitted(known, x, ("only",)).snapshot(view(pool_of(x), known, ("only",)), PARTS)
     assert (shot.proba == 1).all()

@@ -59,30 +59,30 @@ class CCLOptions(AutoEncoderOptions):
     """Every choice the paper makes or leaves open; ``None`` is settled by ``schedule``."""
 
     ccl_form: Form = "centroids"  # the reading of Eq. 7; "student" is ours
-    similarity: Similarity = "neg_sq"
+    similarity: Similarity = "neg_sq"  # of Eq. 7; not used by "student"
     tau: float | None = None  # 1, or 0.1 for cosine
-    reduction: Literal["mean", "sum"] = "mean"
+    reduction: Literal["mean", "sum"] = "mean"  # over the labelled batch; sum as printed
     student_alpha: float = 1.0  # degrees of freedom of q; Eq. 1 is the case 1
-    w_rec: float = 1.0
-    w_clu: float = 0.1
+    w_rec: float = 1.0  # weight of the reconstruction
+    w_clu: float = 0.1  # weight of the clustering loss
     w_ccl: float = 1.0  # 0: plain clustering, the labelled stream is not drawn
     epochs: int | None = None  # of a round: 10 published, 3 fast
-    labelled_batch: int = 128
+    labelled_batch: int = 128  # at most, of the labelled stream
     labelled_stream: bool = True  # False: L_ccl on what happens to be in the batch
     balanced_labelled: bool = False  # the labelled stream draws classes evenly
     labelled_target: Literal["student", "onehot"] = "student"  # rows of P of labelled images
-    p_interval: int = 80
+    p_interval: int = 80  # steps between two refreshes of P
     refresh: Literal["full", "running"] = "full"  # running: q kept from the training passes
-    centroid_update: Literal["gradient", "mean", "both"] = "gradient"
+    centroid_update: Literal["gradient", "mean", "both"] = "gradient"  # mean: Eq. 6 anew
     centroid_momentum: float = 1.0  # of "mean": 1 replaces the centroid by the class mean
     detach_centroids: bool = False  # in L_ccl only
-    train_decoder: bool = True
+    train_decoder: bool = True  # False: Algorithm 1, line 16, to the letter
     warm_start: bool = True  # False: every round starts from the pre-trained weights
-    order: Literal["train_first", "algorithm1"] = "train_first"
+    order: Literal["train_first", "algorithm1"] = "train_first"  # algorithm1: ask first
     n_clusters: int | None = None  # as many as classes when None
     unseen: Literal["absent", "drawn"] = "absent"  # centroid of a class that has no label yet
     n_init: int = 20  # of k-means where there is no label at all
-    mapping: Literal["identity", "vote"] = "identity"
+    mapping: Literal["identity", "vote"] = "identity"  # how clusters get their class
 
     def resolved(self) -> CCLOptions:
         """Fill in what depends on the schedule and on other fields."""

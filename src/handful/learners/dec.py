@@ -42,14 +42,14 @@ log = logging.getLogger(__name__)
 class DECOptions(AutoEncoderOptions):
     """DEC as published, on the convolutional auto-encoder, with Adam."""
 
-    w_rec: float = 0.0
-    w_clu: float = 1.0
+    w_rec: float = 0.0  # weight of the reconstruction
+    w_clu: float = 1.0  # weight of the clustering loss
     p_interval: int | None = None  # one epoch, as the authors' code
     tol: float = 0.001  # stop when a smaller share of the images changed cluster
     steps: int | None = None  # at most: 20,000 published, 1,500 fast
     n_init: int | None = None  # of k-means: 20 published, 4 fast
     n_clusters: int | None = None  # as many as classes when None
-    student_alpha: float = 1.0
+    student_alpha: float = 1.0  # degrees of freedom of q
 
     def resolved(self) -> DECOptions:
         """Fill in what depends on the schedule."""
@@ -67,9 +67,9 @@ class DECOptions(AutoEncoderOptions):
 class DCECOptions(DECOptions):
     """DCEC: the reconstruction stays, the clustering weighs a tenth of it."""
 
-    w_rec: float = 1.0
-    w_clu: float = 0.1
-    p_interval: int | None = 140
+    w_rec: float = 1.0  # the decoder keeps the space in shape
+    w_clu: float = 0.1  # gamma of the paper
+    p_interval: int | None = 140  # steps between two refreshes of P
 
 
 @register_learner("dec")
