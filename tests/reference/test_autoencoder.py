@@ -74,7 +74,7 @@ def test_options_of_the_network(norm: str, layers: int) -> None:
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()) == layers
     assert any(isinstance(m, torch.nn.LeakyReLU) for m in network.modules())
     _, x = network(torch.randn(4, 3, 12, 10, generator=torch.Generator().manual_seed(0)))
-    assert 0 <= x.min()
+    assert x.min() >= 0
     assert x.max() <= 1
 
 
@@ -102,7 +102,7 @@ def test_every_image_has_its_own_draw(augment: object) -> None:
     assert out.shape == (6, 1, 16, 16)
     assert torch.equal(out, again)
     assert all(not torch.equal(out[0], other) for other in out[1:])
-    assert 0 <= out.min()
+    assert out.min() >= 0
     assert out.max() <= 1
 
 
