@@ -11,12 +11,13 @@ import csv
 import fcntl
 import io
 import os
-import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+
+from handful.bench.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -85,19 +86,6 @@ def read(bench: str, *, results: Path | None = None) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-@cache
-def machine() -> str:
-    """Cores that this process may use, memory and processor, e.g. ``2 cores, 24 GB, AMD EPYC``."""
-    cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [s for s in info.read_text().splitlines() if s.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return f"{cores} core{'s' if cores > 1 else ''}, {memory:.0f} GB, {model}"
 
 
 @cache

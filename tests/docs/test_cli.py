@@ -175,7 +175,8 @@ def test_options_of_a_run_reach_the_recipe(
     monkeypatch.setattr(handful.bench.run, "run", keep)
     assert call(
         "--quiet", "run", bars, "--learner", "probe", "--query", "margin",
-        "--schedule", "published", "--classes", "grow", "--set", "learner.C=0.5", "--set", "rounds.counts=[5,9]",
+        "--schedule", "published", "--classes", "grow", "--set", "learner.C=0.5",
+        "--set", "rounds.counts=[5,9]",
         "--until", "acc=.9", "--minutes", 2, "--oracle", "noisy:0.1",
     ) == 0  # fmt: skip
     recipe, options = seen.pop()
@@ -278,7 +279,7 @@ def test_unforeseen_errors(
 def test_ctrl_c_keeps_the_state(tmp_path: Path, bars: Path) -> None:
     """A real SIGINT while it trains: exit 130, and --resume ends where it would have."""
     plan = ["--recipe", "ccl", "--initial", "12", "--batch", "6", "--budget", "24", "--split",
-            "none", "--set", "learner.pretrain_epochs=2", "--set", "learner.epochs=80"]  # fmt: skip
+            "none", "--set", "learner.pretrain_epochs=2", "--set", "learner.epochs=40"]  # fmt: skip
     command = [sys.executable, "-m", "handful", "--quiet", "run", str(bars), *plan, "--out"]
     command.append("r")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -345,6 +346,26 @@ def test_tables_print_what_is_there_as_it_is(capsys: pytest.CaptureFixture[str])
     print_rounds(rows)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [["round", "labels", "test", "acc."], ["1", "1,500", "0.988"]]
+
+
+def test_the_demo_runs_random_queries_beside(
+    tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = sys.modules["handful.cli.demo"]  # the package's attribute is the command
+    monkeypatch.setattr(module, "COUNTS", (10, 20))
+    monkeypatch.setattr(module, "LEARNER", {"epochs": 1, "pretrain_epochs": 1})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert call("demo", "--quiet") == 0
+    shown = capsys.readouterr().out
+    here = Path("handful-runs/demo")
+    assert shown.splitlines()[-1] == f"report: {here / 'report.html'}"
+    for folder in (here, here / "baseline"):
+        assert [r["labels"] for r in read_run(folder).rounds] == [10, 20]
+    first = [read_run(f).rounds[0]["accuracy_unlabelled"] for f in (here, here / "baseline")]
+    assert first[0] == first[1], "both begin with the same draw"
+    assert "random" in (here / "report.html").read_text()
+    assert call("demo", "--out", here) == 2
+    assert "holds a run already" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ any time and resumed.
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ from handful.progress import Progress, Silent
 from handful.recipes import FAST_TRAIN, Recipe, from_toml, to_toml
 from handful.rng import rng_for
 from handful.store import RunFolder, RunRecord, read_run
+from handful.store.files import write_whole
 from handful.types import SOURCES, Array, Fit, Oracle, Outcome, Question, Snapshot
 
 __all__ = ["Prepared", "Until", "make_oracle", "prepare", "run"]
@@ -79,6 +81,7 @@ def run(
     folder = RunFolder.create(out, resume=resume)
     folder.write_recipe(to_toml(ready.recipe))
     session = _Session(ready, folder, stop, progress, oracle)
+    say(_opening(ready, folder))
     session.write_facts("running")
     try:
         outcome = session.drive(answers)
@@ -403,8 +406,9 @@ class _Steady:
     def reached(self, snapshot: Snapshot) -> bool:
         """Whether fewer than ``share`` of the predictions changed, ``rounds`` times in a row."""
         found = np.asarray(snapshot.proba).argmax(axis=1).astype(np.int32)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        np.save(self._path(snapshot.round), found)
+        content = io.BytesIO()
+        np.save(content, found, allow_pickle=False)
+        write_whole(self._path(snapshot.round), content.getvalue())
         self._path(snapshot.round - self.rounds - 1).unlink(missing_ok=True)
         for back in range(1, self.rounds + 1):
             earlier = self._path(snapshot.round - back)
@@ -473,6 +477,17 @@ def _command() -> str:
     """What was typed; a long path is somebody's own, so only its name is kept."""
     words = [Path(w).name if i == 0 or Path(w).is_absolute() else w for i, w in enumerate(sys.argv)]
     return " ".join(words)
+
+
+def _opening(ready: Prepared, folder: RunFolder) -> str:
+    """What is about to happen, in one line."""
+    recipe, n = ready.recipe, len(ready.train.pool)
+    held = f", {len(ready.test.pool):,} held back for the test" if ready.test is not None else ""
+    begun = f"round {folder.book.round} of a run begun before: " if folder.book.round else ""
+    return (
+        f"{begun}{recipe.name} on {ready.data.name}: {n:,} images{held}; up to"
+        f" {min(recipe.plan.total, n):,} answers, {recipe.schedule} schedule, seed {recipe.seed}"
+    )
 
 
 def _kept_recipe(out: Path) -> Recipe | None:

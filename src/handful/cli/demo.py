@@ -15,8 +15,7 @@ from handful.errors import RunFolderError
 __all__ = ["demo"]
 
 COUNTS = (20, 40, 60, 80, 100, 120)
-# the published schedule with longer rounds: 1,797 images make short epochs
-EPOCHS = 15
+LEARNER = {"epochs": 15}  # the published schedule has 10: 1,797 images make short epochs
 
 
 @click.command()
@@ -37,7 +36,7 @@ def demo(out: Path | None, seed: int) -> None:
 
     made = recipe(
         "ccl-student", split="none", seed=seed, schedule="published", counts=COUNTS,
-        learner={"epochs": EPOCHS},
+        learner=LEARNER,
     )  # fmt: skip
     beside = replace(made, name="ccl-student, random queries", query=QueryPart("random"))
     folder = out or Path("handful-runs") / "demo"

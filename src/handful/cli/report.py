@@ -13,10 +13,12 @@ __all__ = ["report"]
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--baseline", "baselines", multiple=True, type=click.Path(path_type=Path),
+              help="A run with random queries to draw beside them.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write it.")
 @common
-def report(runs: tuple[Path, ...], out: Path | None) -> None:
+def report(runs: tuple[Path, ...], baselines: tuple[Path, ...], out: Path | None) -> None:
     """Write the report of one run or several."""
     from handful.report import render
 
-    click.echo(render(list(runs), out))
+    click.echo(render(list(runs), out, baselines=list(baselines)))
