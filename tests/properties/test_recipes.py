@@ -24,10 +24,21 @@ from handful.recipes import (
 )
 from handful.registry import LEARNERS
 
-NAMES = (
-    "ccl ccl-student ccl-clustering-only ccl-random dcec dec kmeans random entropy"
-    " least-confidence margin probe encoder-head"
-).split()
+NAMES = [
+    "ccl",
+    "ccl-student",
+    "ccl-clustering-only",
+    "ccl-random",
+    "dcec",
+    "dec",
+    "kmeans",
+    "random",
+    "entropy",
+    "least-confidence",
+    "margin",
+    "probe",
+    "encoder-head",
+]
 
 plain_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 scalars = st.one_of(
