@@ -92,7 +92,7 @@ def best(*works: Callable[[], int], turns: int = TURNS) -> list[float]:
 
 def training_part(name: str) -> tuple[Data, np.ndarray]:
     data = open_data(name)
-    train, _ = split(data, "80/20", 0)
+    train, _ = split(data, "80/20", seed=0)
     part = data.subset(train)
     known = np.full(len(part.pool), -1, dtype=np.int64)
     rows = rng_for(0, 0, "initial").permutation(len(known))[:LABELS]

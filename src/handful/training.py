@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from handful.augment import Augment
 from handful.errors import InputError, TrainingError
-from handful.progress import Progress, Task
+from handful.progress import Progress, Silent
 from handful.types import Array, Pool, Weights
 
 __all__ = [
@@ -161,11 +161,10 @@ class Images:
     def _read_all(self, progress: Progress | None, block: int = 4096) -> Tensor:
         n, (h, w) = len(self.pool), self.size
         kept = torch.empty((n, self.channels, h, w), dtype=torch.uint8)
-        task: Task | None = None
-        for start in range(0, n, block):
-            rows = np.arange(start, min(n, start + block))
-            kept[start : start + len(rows)] = torch.from_numpy(self.pool.read(rows))
-            if task is not None:
+        with (progress or Silent()).task("reading images", n) as task:
+            for start in range(0, n, block):
+                rows = np.arange(start, min(n, start + block))
+                kept[start : start + len(rows)] = torch.from_numpy(self.pool.read(rows))
                 task.advance(len(rows))
         return kept.to(self.device)
 

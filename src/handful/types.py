@@ -179,6 +179,32 @@ class Snapshot:
                 _check_distribution(name, self.parts[name], self.learner)
 
     @classmethod
+    def of(
+        cls,
+        view: View,
+        parts: Mapping[str, Array],
+        *,
+        learner: str,
+        n_classes: int,
+        predict: Predictor,
+    ) -> Self:
+        """What a learner makes of its view: everything but the parts comes from there."""
+        known = np.array(view.known, dtype=np.int64)
+        return cls(
+            ids=view.pool.ids,
+            open=known < 0,
+            known=known,
+            round=view.round,
+            parts=parts,
+            learner=learner,
+            n_classes=n_classes,
+            pairs=view.pairs,
+            memo=view.memo,
+            read=view.pool.read,
+            predict=predict,
+        )
+
+    @classmethod
     def from_arrays(
         cls,
         *,

@@ -307,7 +307,6 @@ class CCL:
     # ---------------------------------------------------------------- description
 
     def snapshot(self, view: View, parts: frozenset[str]) -> Snapshot:
-        known = np.asarray(view.known)
         found: dict[str, Array] = {}
         self.space.attach(view.pool)
         if parts & {"proba", "clusters", "embedding"}:
@@ -322,18 +321,8 @@ class CCL:
                 found["embedding"] = z.numpy()
         if "centres" in parts:
             found["centres"] = self.centroids.detach().cpu().numpy().copy()
-        return Snapshot(
-            ids=view.pool.ids,
-            open=known < 0,
-            known=known.copy(),
-            round=view.round,
-            parts=found,
-            learner=self.name,
-            n_classes=self.n_classes,
-            pairs=view.pairs,
-            memo=view.memo,
-            read=view.pool.read,
-            predict=self.predict,
+        return Snapshot.of(
+            view, found, learner=self.name, n_classes=self.n_classes, predict=self.predict
         )
 
     def predict(self, images: Array) -> NDArray[np.float32]:

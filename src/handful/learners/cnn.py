@@ -203,19 +203,8 @@ class CNN:
                 found["proba"] = self._proba(z)
         if "draws" in parts:
             found["draws"] = self._draw(images)
-        known = np.array(view.known, dtype=np.int64)
-        return Snapshot(
-            ids=view.pool.ids,
-            open=known < 0,
-            known=known,
-            round=view.round,
-            parts=found,
-            learner=self.name,
-            n_classes=self.n_classes,
-            pairs=view.pairs,
-            memo=view.memo,
-            read=view.pool.read,
-            predict=self.predict,
+        return Snapshot.of(
+            view, found, learner=self.name, n_classes=self.n_classes, predict=self.predict
         )
 
     def _proba(self, z: Tensor) -> NDArray[np.float32]:

@@ -184,7 +184,6 @@ class DEC:
             )
 
     def snapshot(self, view: View, parts: frozenset[str]) -> Snapshot:
-        known = np.array(view.known)
         found: dict[str, Array] = {}
         self.space.attach(view.pool)
         if parts & {"proba", "clusters"}:
@@ -194,18 +193,9 @@ class DEC:
             found["embedding"] = self.space.z().numpy()
         if "centres" in parts:
             found["centres"] = self.centroids.detach().cpu().numpy().copy()
-        return Snapshot(
-            ids=view.pool.ids,
-            open=known < 0,
-            known=known,
-            round=view.round,
-            parts={name: found[name] for name in parts & self.gives},
-            learner=self.name,
-            n_classes=self.n_classes,
-            pairs=view.pairs,
-            memo=view.memo,
-            read=view.pool.read,
-            predict=self.predict,
+        given = {name: found[name] for name in parts & self.gives}
+        return Snapshot.of(
+            view, given, learner=self.name, n_classes=self.n_classes, predict=self.predict
         )
 
     def predict(self, images: Array) -> NDArray[np.float32]:

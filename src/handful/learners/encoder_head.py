@@ -170,19 +170,8 @@ class EncoderHead:
                 found["proba"] = head.proba(z)
             if "embedding" in parts:
                 found["embedding"] = z.copy()
-        known = np.array(view.known, dtype=np.int64)
-        return Snapshot(
-            ids=view.pool.ids,
-            open=known < 0,
-            known=known,
-            round=view.round,
-            parts=found,
-            learner=self.name,
-            n_classes=head.n_classes,
-            pairs=view.pairs,
-            memo=view.memo,
-            read=view.pool.read,
-            predict=self.predict,
+        return Snapshot.of(
+            view, found, learner=self.name, n_classes=head.n_classes, predict=self.predict
         )
 
     def predict(self, images: Array) -> NDArray[np.float32]:

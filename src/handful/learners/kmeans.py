@@ -121,7 +121,6 @@ class KMeans:
 
     def snapshot(self, view: View, parts: frozenset[str]) -> Snapshot:
         centres, pool = self.centres, view.pool
-        known = np.array(view.known, dtype=np.int64)
         found: dict[str, Array] = {}
         if parts & {"proba", "clusters", "embedding"}:
             z = self._vectors(pool)
@@ -135,18 +134,8 @@ class KMeans:
                     found["proba"] = clusters @ self._shares
         if "centres" in parts:
             found["centres"] = centres.copy()
-        return Snapshot(
-            ids=pool.ids,
-            open=known < 0,
-            known=known,
-            round=view.round,
-            parts=found,
-            learner=self.name,
-            n_classes=self._shares.shape[1],
-            pairs=view.pairs,
-            memo=view.memo,
-            read=pool.read,
-            predict=self.predict,
+        return Snapshot.of(
+            view, found, learner=self.name, n_classes=self._shares.shape[1], predict=self.predict
         )
 
     def predict(self, images: Array) -> NDArray[np.float32]:

@@ -97,19 +97,8 @@ class Probe:
             z = features.vectors(pool, rows)
             for name, array in found.items():
                 array[rows] = head.proba(z) if name == "proba" else head.scaled(z)
-        known = np.array(view.known, dtype=np.int64)
-        return Snapshot(
-            ids=pool.ids,
-            open=known < 0,
-            known=known,
-            round=view.round,
-            parts=found,
-            learner=self.name,
-            n_classes=head.n_classes,
-            pairs=view.pairs,
-            memo=view.memo,
-            read=pool.read,
-            predict=self.predict,
+        return Snapshot.of(
+            view, found, learner=self.name, n_classes=head.n_classes, predict=self.predict
         )
 
     def predict(self, images: Array) -> NDArray[np.float32]:
