@@ -76,9 +76,21 @@ def test_a_read_only_place_can_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(sqlite3, "connect", refuse_the_log)
     assert [e.id for e in read_events(tmp_path / "b.sqlite")] == [e.id for e in story()]
+    (tmp_path / "b.sqlite-wal").touch()
+    assert [e.id for e in read_events(tmp_path / "b.sqlite")] == [e.id for e in story()]
     (tmp_path / "b.sqlite-wal").write_bytes(b"events that the file does not hold yet")
     with pytest.raises(StoreError, match="cannot be used"):  # never silently an older state
         read_events(tmp_path / "b.sqlite")
+
+
+def test_reading_leaves_nothing_beside_the_book(tmp_path: Path) -> None:
+    with SqliteBook(tmp_path / "b.sqlite") as book:
+        book.append(story())
+        # while somebody writes, what is in the log alone is read too
+        assert (tmp_path / "b.sqlite-wal").stat().st_size
+        assert read_events(tmp_path / "b.sqlite") == book.events
+    assert read_events(tmp_path / "b.sqlite") == book.events
+    assert [p.name for p in tmp_path.iterdir()] == ["b.sqlite"]
 
 
 def test_two_writers_see_each_other(tmp_path: Path) -> None:

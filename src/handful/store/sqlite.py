@@ -125,18 +125,23 @@ class SqliteBook(LabelBook):
 
 
 def read_events(path: Path | str) -> tuple[Event, ...]:
-    """The events of a book that is only read, on a read-only disk too."""
+    """The events of a book that is only read, on a read-only disk too; nothing is left beside it.
+
+    Without a log (``-wal``) the file itself is whole, and SQLite is told that nobody writes:
+    otherwise a reader makes a log and an index that it cannot take away again.
+    """
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"there is no book at {path}: give the folder of a run")
     address = path.absolute().as_uri()
+    log = path.with_name(f"{path.name}-wal")
     try:
+        if not log.exists():
+            return _read(f"{address}?immutable=1")
         try:
             return _read(f"{address}?mode=ro")
         except sqlite3.OperationalError as error:
-            # where nothing may be written, the log beside the file cannot be opened; without
-            # a log the file itself is whole
-            log = path.with_name(f"{path.name}-wal")
+            # where nothing may be written, even an empty log cannot be opened
             refused = _code(error) in (None, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
             if not refused or (log.exists() and log.stat().st_size):
                 raise
