@@ -17,7 +17,7 @@ import handful.store.files
 from handful import metrics
 from handful.bench.grid import Cell, grid
 from handful.bench.predict import predict
-from handful.bench.run import Until
+from handful.bench.run import Until, _Steady
 from handful.bench.run import run as run_whole
 from handful.bench.score import Scored, Scorer
 from handful.bench.split import has_official, limit, split
@@ -276,6 +276,23 @@ def test_until_the_predictions_are_steady(tmp_path: Path) -> None:
     assert again.run["reason"] == record.run["reason"]
 
 
+def test_steady_is_kept_whole_and_read_with_care(tmp_path: Path) -> None:
+    steady = _Steady(tmp_path)
+
+    def look(round: int) -> bool:
+        proba = np.eye(2)[[0, 1, 1, 0]]
+        return steady.reached(Snapshot.from_arrays(proba=proba, round=round))
+
+    assert [look(r) for r in range(4)] == [False, False, True, True]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"predicted-{r}.npy" for r in (1, 2, 3)]
+    (tmp_path / "predicted-2.npy").write_bytes(b"")  # a disk that lost what was written
+    assert not look(3)
+    (tmp_path / "predicted-2.npy").write_bytes(b"\x93NUMPY\x01\x00 half a header")
+    assert not look(3)
+    np.save(tmp_path / "predicted-2.npy", np.zeros(3, np.int32))  # of other images
+    assert not look(3)
+
+
 def test_minutes(tmp_path: Path) -> None:
     record = run(blobs(), recipe("probe", **TINY), out=tmp_path / "m", minutes=1e-9)
     assert len(record.rounds) == 1
@@ -414,6 +431,34 @@ def test_a_finished_run_resumes_to_itself(done: RunRecord) -> None:
     again = run(blobs(), None, out=done.path, resume=True)
     assert figures(again) == figures(done)
     assert told(again) == told(done)
+
+
+@pytest.mark.parametrize("dies_in", ["training.csv", "round-00002.safetensors", "rounds.csv"])
+def test_what_training_said_is_kept_with_its_checkpoint(
+    dies_in: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Die around the checkpoint of round 2: training.csv comes out as if nothing had happened."""
+    ccl = recipe("ccl", learner={"pretrain_epochs": 1, "epochs": 1}, **TINY)
+    whole = run(blobs(), ccl, out=tmp_path / "whole")
+    assert {r["round"] for r in whole.training} == {r["round"] for r in whole.rounds}
+    write = handful.store.files.write_whole
+    left = {"training.csv": 2, "round-00002.safetensors": 1, "rounds.csv": 2}[dies_in]
+
+    def dying(path: Path, content: Any) -> None:
+        nonlocal left
+        left -= path.name == dies_in
+        if not left:
+            raise Stop
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("handful.store.runs.write_whole", dying)
+        with pytest.raises(Stop):
+            run(blobs(), ccl, out=tmp_path / "x")
+    record = run(blobs(), None, out=tmp_path / "x", resume=True)
+    assert record.training == whole.training
+    again = run(blobs(), None, out=tmp_path / "x", resume=True)  # finished: nothing is fitted
+    assert again.training == whole.training
 
 
 # --- scores ---------------------------------------------------------------------------------

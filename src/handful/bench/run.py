@@ -37,7 +37,7 @@ from handful.recipes import FAST_TRAIN, Recipe, from_toml, to_toml
 from handful.rng import rng_for
 from handful.store import RunFolder, RunRecord, read_run
 from handful.store.files import write_whole
-from handful.types import SOURCES, Array, Fit, Oracle, Outcome, Question, Snapshot
+from handful.types import SOURCES, Array, Fit, Oracle, Outcome, Question, Snapshot, Weights
 
 __all__ = ["Prepared", "Until", "make_oracle", "prepare", "run"]
 
@@ -213,7 +213,7 @@ class _Session:
         self.why = ""  # the condition that ended the run before its budget
         self.before = folder.seconds
         self.progress = Scored(progress, ready.train.labels, lambda: self.book.round)
-        self.progress.rows += folder.training_rows(before=self.book.round)
+        self.progress.rows += folder.training_rows(before=self.book.round + 1)
         self.steady = _Steady(folder.path / "checkpoint")
         self.scorer = Scorer(
             pool=self.pool,
@@ -242,7 +242,7 @@ class _Session:
             self.ready.recipe.plan,
             seed=self.ready.recipe.seed,
             progress=self.progress,
-            checkpoints=self.folder.checkpoints,
+            checkpoints=_Logged(self.folder, self.progress),
             parts=_SCORED_PARTS,
         )
         outcome = drive(going, oracle, self.watch)
@@ -282,7 +282,6 @@ class _Session:
             seconds_query=seconds_query,
         )
         self.folder.write_row(snapshot.round, row)
-        self.folder.write_training(self.progress.rows)
         self.last = row
         return row
 
@@ -394,6 +393,25 @@ class _Session:
         ]
 
 
+class _Logged:
+    """Checkpoints whose rounds have their rows in training.csv, whenever the process dies."""
+
+    def __init__(self, folder: RunFolder, log: Scored) -> None:
+        self.folder, self.log = folder, log
+
+    def save(self, round: int, weights: Weights, fit: Fit) -> None:
+        """Rows first: a round that has a checkpoint is never fitted, hence never logged, again."""
+        self.folder.write_training(self.log.rows)
+        self.folder.checkpoints.save(round, weights, fit)
+
+    def load(self, round: int) -> tuple[Weights, Fit] | None:
+        """What was kept; the rows of a round that has to be fitted once more are dropped."""
+        kept = self.folder.checkpoints.load(round)
+        if kept is None and round == self.log.round():
+            self.log.rows[:] = [row for row in self.log.rows if row["round"] < round]
+        return kept
+
+
 class _Steady:
     """Counts rounds in which hardly a prediction changed; kept on disk for a resumed run."""
 
@@ -411,14 +429,20 @@ class _Steady:
         write_whole(self._path(snapshot.round), content.getvalue())
         self._path(snapshot.round - self.rounds - 1).unlink(missing_ok=True)
         for back in range(1, self.rounds + 1):
-            earlier = self._path(snapshot.round - back)
-            if not earlier.exists():
+            before = self._predicted(snapshot.round - back)
+            if before is None or before.shape != found.shape:
                 return False
-            before = np.load(earlier)
             if np.mean(found != before) >= self.share:
                 return False
             found = before
         return True
+
+    def _predicted(self, round: int) -> Array | None:
+        """What was kept of a round; a file that cannot be read is as good as none."""
+        try:
+            return np.asarray(np.load(self._path(round), allow_pickle=False))
+        except (OSError, ValueError, EOFError):
+            return None
 
     def _path(self, round: int) -> Path:
         return self.folder / f"predicted-{round}.npy"
