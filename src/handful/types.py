@@ -30,9 +30,12 @@ UNKNOWN = -1
 SOURCES: tuple[Source, ...] = (
     "initial", "oracle", "hand", "group", "accepted", "imported", "copied", "audit", "weak",
 )  # fmt: skip
-PARTS: frozenset[str] = frozenset(
-    {"proba", "embedding", "clusters", "centres", "weights", "draws", "heads"}
-)
+_FORMS: Mapping[str, str] = MappingProxyType({
+    "proba": "(n, C)", "embedding": "(n, d)", "clusters": "(n, K)", "centres": "(K, d)",
+    "weights": "(n,)", "draws": "(T, n, C)", "heads": "(H, n, C)",
+    "known": "(n,)", "open": "(n,)",
+})  # fmt: skip
+PARTS: frozenset[str] = frozenset(_FORMS) - {"known", "open"}
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -57,7 +60,8 @@ class Pool(Protocol):
 
     ``read`` gives uint8 ``(B, C, H, W)``; a row that cannot be decoded comes as zeros
     and is listed in ``broken`` with its reason.  An array pool may hold ``features``
-    ``(n, d) float32`` instead; its ``channels`` is then 0.
+    ``(n, d) float32`` instead; its ``channels`` is then 0.  ``row`` raises ``KeyError`` for
+    an id that the pool does not hold.
     """
 
     @property
@@ -170,9 +174,7 @@ class Snapshot:
     def __post_init__(self) -> None:
         n = len(self.ids)
         for name, array in {"open": self.open, "known": self.known, **self.parts}.items():
-            rows = array.shape[1] if name in ("draws", "heads") else array.shape[0]
-            if name != "centres" and rows != n:
-                raise InputError(f"snapshot part {name!r} has {rows} rows for {n} images")
+            _check_rows(name, array, n)
             array.flags.writeable = False
         for name in ("proba", "clusters"):
             if name in self.parts:
@@ -218,29 +220,33 @@ class Snapshot:
         """Make a snapshot by hand; ``ids`` (default: zero-padded row numbers) get sorted."""
         if unknown := sorted(set(parts) - PARTS):
             raise InputError(f"no snapshot part is called {unknown[0]!r}: {sorted(PARTS)}")
-        axis = {"draws": 1, "heads": 1}
-        n = next((a.shape[axis.get(k, 0)] for k, a in parts.items() if k != "centres"), None)
-        n = n if n is not None else len(known if known is not None else ids or ())
+        given = {k: np.asarray(v) for k, v in parts.items()}
+        given |= {k: np.asarray(v) for k, v in (("known", known), ("open", open)) if v is not None}
+        lengths = [_rows(k, a) for k, a in given.items() if k != "centres"]
+        n = lengths[0] if lengths else len(ids or ())
+        for name, array in given.items():
+            _check_rows(name, array, n)
         order = None
         if ids is not None:
-            order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+            if len(ids) != n:
+                raise InputError(f"{len(ids)} ids for {n} images: give one id a row")
+            order = np.array(sorted(range(n), key=ids.__getitem__), dtype=np.int64)
             ids = [ids[i] for i in order]
 
         def rows(name: str, a: Array) -> Array:
             if order is not None and name != "centres":
-                return np.take(a, order, axis=axis.get(name, 0))
+                return np.take(a, order, axis=_axis(name))
             return a.view()
 
-        known_ = np.full(n, UNKNOWN) if known is None else rows("known", np.asarray(known))
-        known_ = known_.astype(np.int64)
-        open_ = known_ < 0 if open is None else rows("open", np.asarray(open)).astype(bool)
-        proba = parts.get("proba")
+        known_ = rows("known", given.pop("known", np.full(n, UNKNOWN))).astype(np.int64)
+        open_ = rows("open", given.pop("open")).astype(bool) if "open" in given else known_ < 0
+        proba = given.get("proba")
         return cls(
             ids=ids if ids is not None else RowIds(n),
             open=open_,
             known=known_,
             round=round,
-            parts={k: rows(k, np.asarray(v)) for k, v in parts.items()},
+            parts={k: rows(k, a) for k, a in given.items()},
             n_classes=proba.shape[1] if proba is not None else int(known_.max(initial=-1)) + 1,
             memo=memo,
         )
@@ -382,6 +388,27 @@ class Oracle(Protocol):
     asked: int
 
     def answer(self, question: Question) -> Answers: ...
+
+
+def _rows(name: str, array: Array) -> int:
+    """How many images an array is about; `InputError` when it has not the form of its name."""
+    form = _FORMS.get(name)  # a part of a learner of one's own may have any
+    if form is None:
+        return len(array) if array.ndim else -1
+    if array.ndim != form.count(",") + (not form.endswith(",)")):
+        raise InputError(f"{name!r} has the shape {array.shape}: it must be {form}, n images")
+    return int(array.shape[_axis(name)])
+
+
+def _check_rows(name: str, array: Array, n: int) -> None:
+    rows = _rows(name, array)
+    if name != "centres" and rows != n:
+        raise InputError(f"{name!r} has {rows} rows for {n} images: give one row an image")
+
+
+def _axis(name: str) -> int:
+    """Where the images stand in a part."""
+    return 1 if name in ("draws", "heads") else 0
 
 
 def _check_distribution(name: str, p: Array, learner: str, block: int = 1 << 18) -> None:

@@ -12,6 +12,7 @@ import torch
 
 import handful.queries
 import handful.testing
+from handful.errors import InputError
 from handful.registry import QUERIES, ScoreRule
 from handful.testing import QueryContract
 from handful.testing.queries import made_up_parts, who_is_known
@@ -197,6 +198,40 @@ def test_all_parts_can_be_made_up() -> None:
         assert set(snapshot.parts) == PARTS
         assert (len(np.unique(snapshot.embedding, axis=0)) == 1) is (shape == "constant")
     assert sorted(set(who_is_known("a class missing", 30).tolist())) == [-1, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"proba": np.array([0.5, 0.5])}, r"'proba' has the shape \(2,\): it must be \(n, C\)"),
+        ({"proba": 0.5}, r"'proba' has the shape \(\)"),
+        ({"draws": np.full((4, 2), 0.5)}, r"'draws' has the shape \(4, 2\): .*\(T, n, C\)"),
+        ({"proba": np.full((4, 2), 0.5), "embedding": np.zeros((3, 2))}, "3 rows for 4 images"),
+        ({"proba": np.full((4, 2), 0.5), "known": np.zeros(5)}, "'known' has 5 rows for 4"),
+        ({"proba": np.full((4, 2), 0.5), "open": np.ones((4, 1))}, r"'open' .* must be \(n,\)"),
+        ({"proba": np.full((4, 2), 0.5), "ids": ["a", "b"]}, "2 ids for 4 images"),
+        ({"probs": np.full((4, 2), 0.5)}, "no snapshot part is called 'probs'"),
+        ({"proba": np.full((4, 2), np.nan)}, "NaN or inf in 4 of 4 rows"),
+        ({"proba": np.full((4, 2), 0.7)}, "no distributions"),
+    ],
+)
+def test_arrays_that_do_not_fit_together(arrays: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Snapshot.from_arrays(**arrays)
+
+
+def test_lists_will_do_and_ids_are_sorted() -> None:
+    draws = np.arange(12.0).reshape(2, 3, 2)
+    made = Snapshot.from_arrays(
+        proba=[[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], ids=["c", "a", "b"], known=[1, -1, 0],
+        draws=draws, centres=[[7.0]],
+    )  # fmt: skip
+    assert list(made.ids) == ["a", "b", "c"]
+    assert made.proba.tolist() == [[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]]
+    assert made.known.tolist() == [-1, 0, 1]
+    assert made.open.tolist() == [True, False, False]
+    assert np.array_equal(made.part("draws"), draws[:, [1, 2, 0]])
+    assert made.centres.tolist() == [[7.0]]
 
 
 def test_global_states_come_back() -> None:

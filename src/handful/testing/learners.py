@@ -62,7 +62,10 @@ class TinyPool:
         return len(self.ids)
 
     def row(self, id: str) -> int:
-        return list(self.ids).index(id)
+        try:
+            return list(self.ids).index(id)
+        except ValueError:
+            raise KeyError(id) from None
 
     def read(self, rows: Array, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         if self.images is None:
