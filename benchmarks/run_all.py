@@ -155,6 +155,23 @@ def fashion() -> Iterator[Cell]:
     yield from _large("fashion", "fashion_mnist", "ccl-student")
 
 
+def fashion_why() -> Iterator[Cell]:
+    """What holds CCL back on Fashion-MNIST: one change at a time, up to 500 labels."""
+    changes: dict[str, dict[str, object]] = {
+        "latent width 64": {"embedding_dim": 64},
+        "no augmentation": {"augment": "none"},
+        "photo augmentation": {"augment": "photo"},
+        "labelled term x 5": {"w_ccl": 5.0},
+        "no clustering term": {"w_clu": 0.0},
+        "20 clusters": {"n_clusters": 20},
+    }
+    for name, learner in changes.items():
+        yield cell(
+            "fashion_why", "fashion_mnist", "ccl-student", "fast 80/20", 0, schedule="fast",
+            counts=LARGE[:2], label=f"ccl-student {name}", learner=learner,
+        )  # fmt: skip
+
+
 def refresh() -> Iterator[Cell]:
     label = "ccl-student running q"
     yield from _large(
@@ -190,7 +207,7 @@ GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
     g.__name__: g
     for g in (
         forms_digits, usps, mnist, fashion, queries, clustering, usps_more, refresh, forms,
-        mnist_ccl, clustering_mnist, fashion_ccl, large_random, mnist_published,
+        fashion_why, mnist_ccl, clustering_mnist, fashion_ccl, large_random, mnist_published,
     )
 }  # fmt: skip
 # one run may answer several questions: (bench, data, recipe, variant) -> (bench, recipe, seeds)
@@ -209,6 +226,9 @@ ALSO: dict[tuple[str, str, str, str], list[tuple[str, str, range]]] = {
     ],
     ("mnist", "mnist", "ccl-student", "fast 80/20"): [
         ("clustering", "ccl-student", range(3)), ("refresh", "ccl-student", range(3)),
+    ],
+    ("fashion", "fashion_mnist", "ccl-student", "fast 80/20"): [
+        ("fashion_why", "ccl-student", range(1)),
     ],
     ("mnist", "mnist", "ccl", "fast 80/20"): [("clustering", "ccl", range(3))],
 }  # fmt: skip
