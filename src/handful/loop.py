@@ -158,6 +158,13 @@ def loop(
         if question is None and _opens(book, pool, learner, query, plan):
             _ask(book, _first_batch(book, pool, plan, seed), draw=plan.opens_with)
             question = book.pending()
+        elif question is None and _taught_nothing(book, pool, learner, plan):
+            again = _drawn(book, pool, plan.size(r, book.paid), seed)
+            if not again:
+                return Outcome(r, None, None, _no_class(book, pool))
+            _log.warning(_NO_CLASS_YET, book.paid)
+            _ask(book, again, draw="random")
+            question = book.pending()
         if question is None or book.asked[-1].data["rule"] is not None:
             seen = view_of(book, pool, clusters=plan.clusters)
             fit = _fit(learner, seen, seed, progress or Silent(), checkpoints, resumed=resumed)
@@ -247,9 +254,34 @@ def _first_batch(book: LabelBook, pool: Pool, plan: Plan, seed: int) -> tuple[st
                 " in the pool: take ids of this pool"
             )
         return tuple(i for i, row in zip(plan.initial_ids, rows, strict=True) if free[row])[:size]
-    rows_open = np.flatnonzero(free)
-    drawn = rng_for(seed, 0, "initial").permutation(rows_open)[:size]
+    return _drawn(book, pool, size, seed)
+
+
+def _drawn(book: LabelBook, pool: Pool, size: int, seed: int) -> tuple[str, ...]:
+    """Ids of a random batch of what is open."""
+    rows_open = np.flatnonzero(book.open(pool))
+    drawn = rng_for(seed, book.round, "initial").permutation(rows_open)[:size]
     return tuple(pool.ids[int(row)] for row in drawn)
+
+
+def _taught_nothing(book: LabelBook, pool: Pool, learner: Learner, plan: Plan) -> bool:
+    """Whether all answers so far leave a learner without anything to start from.
+
+    A round in which every answer is *unsure* must not end the run: the next batch is drawn
+    at random once more.
+    """
+    if not book.round or book.pairs or (book.known(pool) >= 0).any():
+        return False
+    nameless = not len(book.classes) and plan.clusters is None
+    return nameless or bool(getattr(learner, "needs_labels", False))
+
+
+_NO_CLASS_YET = "none of the %d answers names a class: the next batch is drawn at random, too"
+
+
+def _no_class(book: LabelBook, pool: Pool) -> str:
+    why = "the budget is spent" if book.open(pool).any() else "every image is answered"
+    return f"{why} and none of {book.paid} answers names a class, so there is nothing to learn from"
 
 
 def _ask(

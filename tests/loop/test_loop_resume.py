@@ -375,9 +375,6 @@ def test_a_cold_start_asks_the_rule_first(caplog: pytest.LogCaptureFixture) -> N
     assert (book.asked[0].data["rule"], book.asked[0].data["draw"]) == (None, "random")
     assert book.standing(book.asked[0].data["ids"][0]).source == "initial"
 
-    class Needs(Means):
-        needs_labels = True
-
     _, _, book = sizes(Plan(0, 5, 10), learner=Needs())
     assert book.asked[0].data["rule"] is None
 
@@ -417,6 +414,48 @@ def test_one_class_only_goes_on(caplog: pytest.LogCaptureFixture) -> None:
         end = drive(loop(POOL, LabelBook(), Means(), Unsure(), Plan(5, 5, 15)), flat)
     assert end.reason == "the budget is spent"
     assert "of one class" in caplog.text
+
+
+class Needs(Means):
+    needs_labels = True
+
+
+@dataclass
+class Hesitant:
+    """Is unsure of the first ``until`` images, then tells the truth."""
+
+    until: int
+    asked: int = 0
+
+    def answer(self, question: Question) -> Answers:
+        truth = ORACLE.answer(question)
+        start, self.asked = self.asked, self.asked + len(question.ids)
+        return [
+            a if start + i >= self.until else Answer(id, state="unsure")
+            for i, (id, a) in enumerate(zip(question.ids, truth, strict=True))
+        ]
+
+
+def test_unsure_answers_alone_do_not_end_a_run(caplog: pytest.LogCaptureFixture) -> None:
+    book = LabelBook()
+    learner = Needs()
+    end = drive(loop(POOL, book, learner, Unsure(), PLAN, seed=4), Hesitant(10))
+    assert end.reason == "the budget is spent"
+    assert book.paid == PLAN.budget
+    assert [e.data["rule"] for e in book.asked] == [None, None, *["unsure"] * 4]
+    assert caplog.text.count("none of the 8 answers names a class") == 1
+    asked = [id for e in book.asked for id in e.data["ids"]]
+    assert len(set(asked)) == len(asked), "an image that nobody could name is not asked again"
+
+
+def test_a_run_of_unsure_answers_ends_with_its_reason() -> None:
+    book = LabelBook()
+    end = drive(loop(POOL, book, Needs(), Unsure(), PLAN, seed=4), Hesitant(10_000))
+    assert end.reason.startswith("the budget is spent and none of 31 answers names a class")
+    assert (end.snapshot, book.paid) == (None, 31)
+    more = Plan(initial=8, batch=50, budget=500)
+    end = drive(loop(POOL, LabelBook(), Needs(), Unsure(), more), Hesitant(10_000))
+    assert end.reason.startswith("every image is answered and none of 60 answers names a class")
 
 
 def test_a_plan_must_make_sense() -> None:

@@ -238,6 +238,26 @@ def test_answers_from_a_table(tmp_path: Path) -> None:
     assert "a.csv" not in json.dumps(record.run["oracle"])
 
 
+@pytest.mark.parametrize("name", ["probe", "ccl-student"])
+def test_a_table_that_names_no_image_asked(name: str, tmp_path: Path) -> None:
+    """Nothing to learn from: the run ends with its budget, its reason and all it was told."""
+    data = blobs()
+    asked = run(blobs(), recipe("probe", initial=80, budget=80, split="none"), out=tmp_path / "a")
+    never = next(r["path"] for r in asked.predictions() if r["source"] == "model")
+    (tmp_path / "t.csv").write_text(f"path,label\n{never},cat\n")
+    made = recipe(name, initial=5, batch=3, budget=10, split="none", classes="grow")
+    where = {"out": tmp_path / "x", "oracle": f"table:{tmp_path / 't.csv'}"}
+    record = run_whole(data, made, report=True, **where)
+    if "cat" in {row["class"] for row in record.labels}:
+        pytest.fail("the draw found the one image that has an answer: choose another seed")
+    assert "none of 10 answers names a class" in record.run["reason"]
+    assert [row["state"] for row in record.labels] == ["unsure"] * 10
+    assert not (record.path / "model.safetensors").exists()
+    assert (record.path / "report.html").exists()
+    with pytest.raises(InputError, match="no model"):
+        predict(record.path, "digits", out=tmp_path / "p.csv")
+
+
 def test_a_noisy_oracle_errs(tmp_path: Path) -> None:
     data = blobs(300)
     assert data.labels is not None

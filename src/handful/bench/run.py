@@ -292,8 +292,8 @@ class _Session:
 
         folder, snapshot = self.folder, outcome.snapshot
         folder.write_labels(self.pool)
-        folder.save_model(self.learner.state(), self._card())
-        if snapshot is not None:
+        if snapshot is not None:  # else nothing was learned: not one answer names a class
+            folder.save_model(self.learner.state(), self._card())
             folder.write_predictions(self._predictions(snapshot))
         names = list(self.book.classes.names)
         names += [name for name in self.ready.names if name not in names]
