@@ -28,6 +28,7 @@ from handful.training import (
     load_weights,
     pretrain_autoencoder,
     seeded,
+    variance,
     weights_of,
 )
 from handful.types import Array, Pool, Weights
@@ -94,8 +95,7 @@ class LatentSpace:
     def pretrain(self, rng: Generator, progress: Progress) -> int:
         """Build the network for the attached pool and train it on ``mean (x - x_hat)^2``.
 
-        Returns the number of images that passed.  `TrainingError` when every image ends at
-        the same latent point though the images differ.
+        Returns the number of images that passed.
         """
         o, images = self.options, self.images
         self._measure(images)
@@ -117,12 +117,7 @@ class LatentSpace:
             progress=progress,
         )
         self.moved()
-        differ = len(images) > 1 and figures["variance"] > 1e-8
-        if differ and float(self.z().std(dim=0, correction=0).max()) < 1e-6:
-            raise TrainingError(
-                "the encoder is dead: every image has the same latent point after pre-training;"
-                " lower learner.lr or set learner.activation to 'leaky'"
-            )
+        self.z()
         return int(figures["images"])
 
     def moved(self) -> None:
@@ -130,7 +125,11 @@ class LatentSpace:
         self._z = None
 
     def z(self) -> Tensor:
-        """``(n, d)`` of all rows in evaluation mode, on the CPU."""
+        """``(n, d)`` of all rows in evaluation mode, on the CPU.
+
+        `TrainingError` on NaN, and when all images lie on one point though they differ: a
+        dead encoder after pre-training, a collapse after clustering.
+        """
         if self._z is None:
             self._z = embed(
                 lambda x: self.network.encode(self.prepare(x)),
@@ -141,7 +140,16 @@ class LatentSpace:
                 raise TrainingError(
                     f"the latent space holds NaN or inf: lower learner.lr (now {self.options.lr:g})"
                 )
+            if self._collapsed(self._z):
+                raise TrainingError(
+                    "the latent space has collapsed: every image lies on the same point though the"
+                    " images differ; lower learner.lr or set learner.activation to 'leaky'"
+                )
         return self._z
+
+    def _collapsed(self, z: Tensor) -> bool:
+        one_point = len(z) > 1 and float(z.std(dim=0, correction=0).max()) < 1e-6
+        return one_point and variance(self.images, self.prepare) > 1e-8
 
     def encode(self, images: Array) -> Tensor:
         """``(B, d)`` of new images, uint8 ``(B, C, H, W)``, or of feature rows ``(B, D)``."""

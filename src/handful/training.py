@@ -44,6 +44,7 @@ __all__ = [
     "pretrain_autoencoder",
     "seeded",
     "torch_generator",
+    "variance",
     "weights_of",
 ]
 
@@ -356,7 +357,7 @@ def pretrain_autoencoder(
     n, meter, step = len(images), Meter(), 0
     a_epoch = max(1, math.ceil(n / batch_size))
     epochs = min(epochs, math.ceil(steps / a_epoch)) if steps is not None else epochs
-    variance = _variance(images, prepare)
+    spread = variance(images, prepare)
     network.train()
     with progress.task("pre-training", epochs * n) as task:
         for epoch in range(epochs):
@@ -375,19 +376,19 @@ def pretrain_autoencoder(
                 if step % 50 == 0 or epoch == 0:
                     check_finite({"rec": loss}, stage="pre-training", step=step, lr=lr)
             check_finite(meter.sums, stage="pre-training", step=step, lr=lr)
-            progress.log("pre-training", step, rec=meter.means()["rec"], variance=variance)
+            progress.log("pre-training", step, rec=meter.means()["rec"], variance=spread)
     mse = meter.means().get("rec", math.nan)
-    if variance > 0 and mse / variance > 0.9:
+    if spread > 0 and mse / spread > 0.9:
         log.warning(
             "the auto-encoder is nearly dead: its error %.4f is %.0f %% of the images' variance",
             mse,
-            100 * mse / variance,
+            100 * mse / spread,
         )
-    return {"mse": mse, "variance": variance, "images": float(meter.images)}
+    return {"mse": mse, "variance": spread, "images": float(meter.images)}
 
 
-def _variance(
-    images: Images, prepare: Callable[[Tensor], Tensor] | None, most: int = 4096
+def variance(
+    images: Images, prepare: Callable[[Tensor], Tensor] | None = None, *, most: int = 4096
 ) -> float:
     """The error of predicting the mean image, over evenly spread rows."""
     x = images.float(np.linspace(0, len(images) - 1, min(most, len(images))).astype(np.int64))

@@ -339,9 +339,20 @@ def test_before_training_there_is_nothing_to_ask() -> None:
         CCL().predict(np.zeros((2, 1, 8, 8), dtype=np.uint8))
 
 
+def test_a_latent_space_that_collapses_is_reported() -> None:
+    x, y = glyphs()
+    known = some(y, [0, 1, 2])
+    learner = fitted(known, x)
+    with torch.no_grad():
+        learner.space.network.encoder[-1].weight.zero_()
+    learner.space.moved()
+    with raised(TrainingError, "the latent space has collapsed"):
+        learner.snapshot(view(learner.space.images.pool, known), PARTS)
+
+
 def test_a_dead_encoder_is_reported_before_clustering() -> None:
     x, y = glyphs()
-    with raised(TrainingError, "dead|NaN|became"):
+    with raised(TrainingError, "collapsed|NaN|became"):
         fitted(some(y, [0, 1, 2]), x, lr=1e6)
 
 

@@ -106,6 +106,12 @@ def test_steps_not_epochs():
     assert counts == {6: 30 * 4, 30: 30 * 4}
 
 
+def test_epochs_in_place_of_steps_are_the_literal_recipe():
+    pool, truth = tiny_pool(60)
+    _, done = fit(view_of(pool, truth, range(24)), replace(QUICK, epochs=10, batch_size=16))
+    assert done.images == 10 * 2 * 16  # two batches cover 24 labels
+
+
 def test_ends_early_once_the_loss_stays_low():
     pool, truth = tiny_pool()
     view = view_of(pool, truth, range(9), n_classes=3)

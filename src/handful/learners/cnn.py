@@ -17,6 +17,7 @@ last weights ties later rounds to the first labels.  No validation part: the las
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -57,6 +58,7 @@ class CNNOptions:
 
     schedule: Literal["published", "fast"] = "published"
     steps: int | None = None  # of one fit: 2,000 published, 500 fast
+    epochs: int | None = None  # instead of steps: 10 is the CCL paper's recipe to the letter
     lr: float = 1e-3  # at the start; falls to 0 by a cosine
     weight_decay: float = 1e-4  # of AdamW
     batch_size: int = 64  # or all labelled images, when these are fewer
@@ -137,19 +139,21 @@ class CNN:
         meter: Meter,
     ) -> None:
         o, net = self.options, self._net
-        assert o.steps is not None
+        steps = o.steps or 0
+        if o.epochs is not None:  # few labels make few steps, and the network stays raw
+            steps = o.epochs * math.ceil(len(labelled) / o.batch_size)
         accelerator = fabric(o.precision, o.devices)
         images = Images(pool.subset(labelled), device=accelerator.device)
         target = torch.from_numpy(known[labelled]).to(accelerator.device)
         optimizer = torch.optim.AdamW(net.parameters(), lr=o.lr, weight_decay=o.weight_decay)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(o.steps, 1))
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
         model, optimizer = accelerator.setup(net, optimizer)
         stream = cycle(np.arange(len(labelled)), o.batch_size, rng)
         augment = torch_generator(rng)
         quiet = 0
         net.train()
-        with seeded(rng), progress.task("training", o.steps, "steps") as task:
-            for step in range(o.steps):
+        with seeded(rng), progress.task("training", steps, "steps") as task:
+            for step in range(steps):
                 rows = next(stream)
                 x = self._augmented(images.float(rows), augment)
                 loss = F.cross_entropy(model(x), target[torch.from_numpy(rows).to(target.device)])
@@ -165,7 +169,7 @@ class CNN:
                 quiet = quiet + 1 if float(loss.detach()) < o.enough_loss else 0
                 if quiet >= o.enough_steps:
                     break
-        check_finite(meter.sums, stage="training", step=step, lr=o.lr)
+        check_finite(meter.sums, stage="training", step=steps, lr=o.lr)
 
     def _augmented(self, x: Tensor, draws: torch.Generator) -> Tensor:
         if len(self._shape) == 1 or self.options.augment == "none":
