@@ -15,6 +15,7 @@ import time
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from handful.store import (
     read_run,
 )
 from handful.store import files as files_module
+from handful.store import lock as lock_module
 from handful.store.migrations import MIGRATIONS, migrate
 from handful.testing.learners import TinyPool
 from handful.testing.stores import StoreContract, derived, story
@@ -351,6 +353,55 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
         RunFolder.create(tmp_path / "taken" / "labels.csv" / "below")
     with pytest.raises(RunFolderError, match=r"no book\.sqlite"):
         read_run(tmp_path / "taken")
+
+
+_HOLDS = """
+import sys, time
+from handful.store import RunFolder
+folder = RunFolder.create(sys.argv[1], resume=True)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_one_process_writes_a_run(tmp_path: Path) -> None:
+    folder, _ = run_folder(tmp_path / "run")
+    assert (tmp_path / "run" / "lock").read_text() == f"{os.getpid()}\n"
+    with pytest.raises(RunFolderError, match=rf"another process \(number {os.getpid()}\): wait"):
+        RunFolder.create(tmp_path / "run", resume=True)
+    folder.close()
+    assert not (tmp_path / "run" / "lock").exists()
+    command = [sys.executable, "-c", _HOLDS, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunFolderError, match=rf"number {other.pid}\)"):
+            RunFolder.create(tmp_path / "run", resume=True)
+        other.kill()
+    assert (tmp_path / "run" / "lock").exists(), "the dead leave their file, and no lock"
+    RunFolder.create(tmp_path / "run", resume=True).close()
+    assert not (tmp_path / "run" / "lock").exists()
+
+
+def test_a_lock_taken_away_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch: Any) -> None:
+    """Between opening the file and locking it, the one before may have removed it."""
+    locks, calls = lock_module._locks, 0
+
+    def late(handle: int) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            (tmp_path / "lock").unlink()
+        return locks(handle)
+
+    monkeypatch.setattr(lock_module, "_locks", late)
+    lock = lock_module.FolderLock(tmp_path)
+    assert calls == 2
+    with pytest.raises(RunFolderError, match="another process"):
+        lock_module.FolderLock(tmp_path)
+    lock.release()
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        lock_module.FolderLock(tmp_path / "nowhere")
 
 
 def test_figures_and_an_unfinished_run(tmp_path: Path) -> None:

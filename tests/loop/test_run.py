@@ -25,7 +25,7 @@ from handful.errors import InputError, RecipeError, RunFolderError, StoreError, 
 from handful.pool import Data, open_arrays
 from handful.progress import Silent
 from handful.recipes import LearnerPart, Recipe, from_toml, recipe
-from handful.store import PREDICTION_COLUMNS, ROUND_COLUMNS, RunRecord, read_run
+from handful.store import PREDICTION_COLUMNS, ROUND_COLUMNS, RunFolder, RunRecord, read_run
 from handful.types import Classes, Fit, Snapshot
 
 MEASURED = ("seconds_", "images_per_second", "peak_mb")  # may differ from run to run
@@ -479,6 +479,16 @@ def test_what_training_said_is_kept_with_its_checkpoint(
     assert record.training == whole.training
     again = run(blobs(), None, out=tmp_path / "x", resume=True)  # finished: nothing is fitted
     assert again.training == whole.training
+
+
+def test_a_run_that_is_under_way_is_let_be(done: RunRecord) -> None:
+    held = RunFolder.create(done.path, resume=True)
+    with pytest.raises(RunFolderError, match="being written by another process"):
+        run("no/such/data", None, out=done.path, resume=True)  # before any data is looked at
+    held.close()
+    with pytest.raises(InputError, match="no file or folder"):
+        run("no/such/data", None, out=done.path, resume=True)
+    assert not (done.path / "lock").exists()
 
 
 # --- scores ---------------------------------------------------------------------------------

@@ -68,8 +68,8 @@ def run(
     progress = progress if progress is not None else Silent()
     stop = Until.parse(until, minutes)
     out = Path(out)
-    if resume != (out / "book.sqlite").is_file():
-        RunFolder.create(out, resume=resume)  # raises, before any work is done
+    if resume or (out / "book.sqlite").exists():
+        RunFolder.create(out, resume=resume).close()  # raises, before any work is done
     kept = _kept_recipe(out) if resume else None
     chosen = recipe or kept
     if chosen is None:

@@ -8,6 +8,7 @@
     labels.csv   predictions.csv    what was answered; what the last model says of the rest
     model.safetensors  model.json   the last weights with their card; the card once more
     checkpoint/                     weights of the last two rounds, to resume from
+    lock                            while a process writes the folder
     report.html  figures/           written by others
 """
 
@@ -33,6 +34,7 @@ from handful.book import LabelBook, row_of
 from handful.errors import InputError, RunFolderError, StoreError, UnknownName
 from handful.paths import from_text, to_text
 from handful.store.files import csv_lines, write_json, write_whole
+from handful.store.lock import FolderLock
 from handful.store.sqlite import SqliteBook, read_events
 from handful.types import Event, Fit, Pool, Weights
 
@@ -73,13 +75,15 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._lock: FolderLock | None = None
 
     @classmethod
     def create(cls, path: Path | str, resume: bool = False) -> Self:
         """A new run folder, or with ``resume`` the one that is there.
 
         Other files in the folder are let be.  Raises `RunFolderError` when it holds a run, or
-        one of the names a run writes, and when there is nothing to resume.
+        one of the names a run writes, when there is nothing to resume, and while another
+        process writes it.
         """
         path = Path(path)
         if path.exists() and not path.is_dir():
@@ -104,7 +108,12 @@ class RunFolder:
             raise RunFolderError(
                 f"{path} cannot be made or written: {error.strerror}; choose another folder"
             ) from error
-        folder.book.refresh()
+        folder._lock = FolderLock(path)
+        try:
+            folder.book.refresh()
+        except BaseException:
+            folder._lock.release()
+            raise
         return folder
 
     @cached_property
@@ -184,8 +193,10 @@ class RunFolder:
         write_json(self.path / "model.json", card)
 
     def close(self) -> None:
-        """Close the book."""
+        """Close the book, and let others write the folder."""
         self.book.close()
+        if self._lock is not None:
+            self._lock.release()
 
 
 class SavedCheckpoints:
