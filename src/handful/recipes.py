@@ -94,13 +94,15 @@ class Rounds:
     """How many labels, and when.  ``None``: by the size of the training part.
 
     ``budget`` includes ``initial``; ``counts`` (totals of labels, rising) replaces all three.
+    ``initial_draw="balanced"`` draws the first batch evenly over the true classes: knowledge
+    that nobody has before paying for it, kept to repeat experiments that had it.
     """
 
     initial: int | None = None
     batch: int | None = None
     budget: int | None = None
     counts: tuple[int, ...] = ()
-    initial_draw: Literal["random", "rule"] = "random"
+    initial_draw: Literal["random", "rule", "balanced"] = "random"
 
     def __post_init__(self) -> None:
         low = {"initial": 0, "batch": 1, "budget": 0}
@@ -161,7 +163,7 @@ class Recipe:
             batch=rounds.batch or 1,
             budget=rounds.budget or 0,
             counts=rounds.counts,
-            initial_draw=rounds.initial_draw,
+            initial_draw="rule" if rounds.initial_draw == "rule" else "random",
         )
 
     @property

@@ -20,7 +20,7 @@ from handful.bench.predict import predict
 from handful.bench.run import Until, _Steady
 from handful.bench.run import run as run_whole
 from handful.bench.score import Scored, Scorer
-from handful.bench.split import has_official, limit, split
+from handful.bench.split import balanced, has_official, limit, split
 from handful.errors import InputError, RecipeError, RunFolderError, StoreError, UnknownName
 from handful.pool import Data, open_arrays
 from handful.progress import Silent
@@ -374,6 +374,29 @@ def test_initial_0(name: str, tmp_path: Path) -> None:
     plan = {"initial": 0, "batch": 10, "budget": 20}
     record = run(blobs(), recipe(name, **plan), out=tmp_path / "x")
     assert record.rounds[-1]["labels"] == 20
+
+
+def test_a_balanced_first_draw_is_named_as_given(tmp_path: Path) -> None:
+    made = recipe("probe", initial=9, batch=6, budget=15, initial_draw="balanced")
+    record = run(blobs(), made, out=tmp_path / "a")
+    first = next(e for e in record.events if e.kind == "asked")
+    assert first.data["draw"] == "given"
+    answers = [e.data["class"] for e in record.events if e.kind == "labelled"][:9]
+    assert sorted(answers) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    flat = open_arrays("flat", {"images": np.zeros((20, 8, 8), dtype=np.uint8)})
+    answers_file = tmp_path / "answers.csv"
+    answers_file.write_text("path,label\n" + "".join(f"{i},a\n" for i in flat.pool.ids))
+    with pytest.raises(RecipeError, match="no labels to balance by"):
+        run(flat, made, out=tmp_path / "b", oracle=f"table:{answers_file}")
+
+
+def test_a_balanced_draw_takes_what_there_is() -> None:
+    labels = np.array([0] * 50 + [1] * 2 + [2] * 10 + [-1] * 5)
+    rows = balanced(labels, 12, seed=0)
+    assert np.bincount(labels[rows]).tolist() == [5, 2, 5]
+    assert np.array_equal(rows, balanced(labels, 12, seed=0))
+    assert not np.array_equal(rows, balanced(labels, 12, seed=1))
+    assert len(balanced(labels, 500, seed=0)) == 62
 
 
 def test_unknown_names(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ import numpy as np
 from handful import __version__, geometry
 from handful.bench.machine import machine, versions
 from handful.bench.score import Scored, Scorer
-from handful.bench.split import has_official, limit, split
+from handful.bench.split import balanced, has_official, limit, split
 from handful.book import class_events
 from handful.errors import InputError, RecipeError
-from handful.loop import drive, loop
+from handful.loop import Plan, drive, loop
 from handful.oracles import NoisyOracle, TableOracle, TruthOracle
 from handful.paths import to_text
 from handful.pool import Data, open_data, verify
@@ -239,7 +239,7 @@ class _Session:
             self.book,
             self.learner,
             self.query,
-            self.ready.recipe.plan,
+            self._plan(),
             seed=self.ready.recipe.seed,
             progress=self.progress,
             checkpoints=_Logged(self.folder, self.progress),
@@ -251,6 +251,19 @@ class _Session:
         if outcome.snapshot is not None:
             self.score(outcome.snapshot, outcome.fit or Fit(), 0.0)
         return outcome
+
+    def _plan(self) -> Plan:
+        recipe, labels = self.ready.recipe, self.ready.train.labels
+        plan = recipe.plan
+        if recipe.rounds.initial_draw != "balanced":
+            return plan
+        if labels is None:
+            raise RecipeError(
+                "rounds.initial_draw is 'balanced' and the data hold no labels to balance by:"
+                " take 'random'"
+            )
+        rows = balanced(labels, plan.initial, seed=recipe.seed)
+        return replace(plan, initial_ids=tuple(self.pool.ids[int(row)] for row in rows))
 
     def watch(self, question: Question) -> bool:
         """Score the model behind a question, before it is answered; True ends the run."""

@@ -49,6 +49,17 @@ def limit(rows: Rows, most: int, *, seed: int) -> Rows:
     return np.sort(rng_for(seed, None, "limit").choice(rows, size=most, replace=False))
 
 
+def balanced(labels: NDArray[np.int64], most: int, *, seed: int) -> Rows:
+    """``most`` rows, sorted, as many of each class as there are to be had; -1 is no class."""
+    rng = rng_for(seed, None, "balanced")
+    place = np.full(len(labels), np.iinfo(np.int64).max)
+    for c in np.unique(labels[labels >= 0]):
+        mine = rng.permutation(np.flatnonzero(labels == c))
+        place[mine] = np.arange(len(mine))  # the first of every class, then the second ...
+    known = rng.permutation(np.flatnonzero(labels >= 0))
+    return np.sort(known[np.argsort(place[known], kind="stable")[:most]])
+
+
 def has_official(data: Data) -> bool:
     """Whether the set comes with both a training and a test part."""
     return data.split is not None and set(np.unique(data.split).tolist()) >= {0, 1}
