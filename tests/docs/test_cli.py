@@ -197,9 +197,54 @@ def test_options_of_a_run_reach_the_recipe(
     assert not seen
 
 
+def test_stacks_are_read_alike_by_data_run_resume_and_predict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second page of each stack tells the classes apart; the first is noise."""
+    rng = np.random.default_rng(0)
+    for i in range(36):
+        noise, bar = rng.integers(0, 90, size=(2, 12, 12), dtype=np.uint8)
+        bar[4 * (i % 3) : 4 * (i % 3) + 4] += 150
+        (tmp_path / "stacks" / "abc"[i % 3]).mkdir(parents=True, exist_ok=True)
+        pages = [Image.fromarray(noise), Image.fromarray(bar)]
+        pages[0].save(
+            tmp_path / "stacks" / "abc"[i % 3] / f"{i}.tif", save_all=True, append_images=pages[1:]
+        )
+    assert call("data", "stacks", "--thorough") == 0
+    assert "page 0 is used" in capsys.readouterr().out
+    assert call("data", "stacks", "--page", "all") == 0
+    assert "72 images" in capsys.readouterr().out
+    assert call("data", "stacks", "--page", 2) == 2
+    assert "page 2 was chosen, it has 2" in capsys.readouterr().err
+    how = ["--page", 1, "--channel", 0, "--max-side", 10]
+    assert call("run", "stacks", *TINY, *how, "--out", "r") == 0
+    record = read_run("r")
+    kept = {"page": 1, "channel": 0, "max_side": 10}
+    assert record.run["reading"] == record.card["reading"] == kept
+    assert record.run["image_size"] == [10, 10]
+    assert record.rounds[-1]["accuracy_test"] == 1.0, "page 0 holds noise alone"
+    assert call("run", "stacks", "--resume", "--out", "r") == 0
+    assert read_run("r").run["reading"] == kept
+    assert call("run", "stacks", "--resume", "--out", "r", "--page", 0) == 2
+    assert "began with page 1, channel 0" in capsys.readouterr().err
+
+    def right() -> float:
+        with open("predictions.csv", newline="") as file:
+            return float(np.mean([r["class"] == r["path"][0] for r in csv.DictReader(file)]))
+
+    assert call("predict", "r", "stacks") == 0
+    assert right() == 1.0
+    assert call("predict", "r", "stacks", "--page", 0) == 0
+    assert right() < 0.8
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--page", "first"], "a number from 0 (the first), or all"),
+        (["--page", "-1"], "a number from 0 (the first), or all"),
+        (["--channel", "-1"], "a number from 0"),
+        (["--max-side", "4"], "at least 8 pixels"),
         (["--recipe", "ccl-studnt"], "did you mean 'ccl-student'"),
         (["--learner", "prob"], "did you mean 'probe'"),
         (["--query", "entropi"], "did you mean 'entropy'"),

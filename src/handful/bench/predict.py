@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from handful.bench.score import predict as classify
 from handful.errors import InputError
 from handful.paths import to_text
-from handful.pool import open_data, verify
+from handful.pool import Reading, open_data, verify
 from handful.progress import Progress, Silent
 from handful.recipes import from_toml
 from handful.store import PREDICTION_COLUMNS, load_model
@@ -19,6 +21,8 @@ from handful.store.files import csv_lines, write_whole
 from handful.types import Array, Learner, Pool
 
 __all__ = ["load_learner", "predict"]
+
+_AS_TRAINED: Mapping[str, Any] = MappingProxyType({})
 
 
 def load_learner(path: Path | str) -> tuple[Learner, Mapping[str, Any]]:
@@ -34,13 +38,15 @@ def predict(
     data: str | Path,
     *,
     out: Path | str,
+    reading: Mapping[str, Any] = _AS_TRAINED,
     data_root: Path | str | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> dict[str, int]:
     """Write ``path, class, confidence, unlike, source`` for every readable image of ``data``.
 
-    Images are read at the size that the model was trained on.  Returns how many images
+    Images are read as those that the model was trained on: size, page and channel, unless
+    ``reading`` (fields of `handful.pool.Reading`) says otherwise.  Returns how many images
     went to each class.  ``unlike`` is empty: the model knows no image of the run it came from.
     """
     progress = progress if progress is not None else Silent()
@@ -48,7 +54,8 @@ def predict(
     names = [str(name) for name in card["classes"]]
     if not names or not card.get("answers"):
         raise InputError(f"{model} never saw an answer, so it knows no class: run it with labels")
-    pool = open_data(data, data_root=data_root, progress=progress).pool
+    how = Reading.of({**card.get("reading", {}), **reading})
+    pool = open_data(data, data_root=data_root, progress=progress, **asdict(how)).pool
     _check_kind(pool, card, model)
     if broken := verify(pool, progress):
         say(f"{len(broken)} images cannot be read and are left out")

@@ -16,8 +16,9 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from handful.errors import InputError, RecipeError
 from handful.loop import Plan, drive, loop
 from handful.oracles import NoisyOracle, TableOracle, TruthOracle
 from handful.paths import to_text
-from handful.pool import Data, open_data, verify
+from handful.pool import Data, Reading, open_data, verify
 from handful.progress import Progress, Silent
 from handful.recipes import FAST_TRAIN, Recipe, from_toml, to_toml
 from handful.rng import rng_for
@@ -42,6 +43,8 @@ from handful.types import SOURCES, Array, Fit, Oracle, Outcome, Question, Snapsh
 __all__ = ["Prepared", "Until", "make_oracle", "prepare", "run"]
 
 Say = Callable[[str], None]
+_AS_KEPT: Mapping[str, Any] = MappingProxyType({})
+_PLAIN = Reading()
 
 
 def run(
@@ -53,6 +56,7 @@ def run(
     until: str | None = None,
     minutes: float | None = None,
     resume: bool = False,
+    reading: Mapping[str, Any] = _AS_KEPT,
     data_root: Path | str | None = None,
     progress: Progress | None = None,
     say: Say = lambda message: None,
@@ -61,7 +65,8 @@ def run(
     """Run ``recipe`` on ``data`` and leave a run folder at ``out``.
 
     ``recipe=None`` goes on with the recipe of the folder (``resume=True``).  ``until`` is
-    ``acc=.95`` or ``steady``; ``minutes`` ends the asking.  Ctrl-C raises
+    ``acc=.95`` or ``steady``; ``minutes`` ends the asking.  ``reading`` : fields of
+    `handful.pool.Reading` that are not the default; a resumed run keeps its own.  Ctrl-C raises
     `KeyboardInterrupt` with the state saved.  ``report=False`` leaves the page out (grids of
     many runs; `handful.report.render` makes it any time later).
     """
@@ -74,7 +79,15 @@ def run(
     chosen = recipe or kept
     if chosen is None:
         raise RecipeError(f"no recipe was given for {out}: name one of `handful recipes`")
-    ready = prepare(data, chosen, oracle=oracle, data_root=data_root, progress=progress, say=say)
+    ready = prepare(
+        data,
+        chosen,
+        oracle=oracle,
+        reading=_reading(out, reading, resume=resume),
+        data_root=data_root,
+        progress=progress,
+        say=say,
+    )
     answers = make_oracle(oracle, ready)
     ready.recipe.build()  # raises when the rule needs what the learner does not give
     _check_same(out, ready, kept)
@@ -138,6 +151,7 @@ class Prepared:
     test: Data | None
     recipe: Recipe
     excluded: Mapping[str, str]
+    reading: Reading
     names: tuple[str, ...]  # the class list, as far as truth or the table of answers has one
 
 
@@ -146,14 +160,15 @@ def prepare(
     recipe: Recipe,
     *,
     oracle: str = "truth",
+    reading: Reading = _PLAIN,
     data_root: Path | str | None = None,
     progress: Progress,
     say: Say = lambda message: None,
 ) -> Prepared:
     """Open, leave out broken images, split, and write the recipe down in full."""
-    opened = (
-        data if isinstance(data, Data) else open_data(data, data_root=data_root, progress=progress)
-    )
+    opened = data
+    if not isinstance(opened, Data):
+        opened = open_data(opened, data_root=data_root, progress=progress, **asdict(reading))
     opened, excluded = _readable(opened, progress)
     if excluded:
         say(f"{len(excluded)} images cannot be read and are left out: `handful data` says why")
@@ -175,6 +190,7 @@ def prepare(
         test=opened.subset(test) if len(test) else None,
         recipe=resolved,
         excluded=excluded,
+        reading=reading,
         names=opened.classes if opened.labels is not None else (),
     )
 
@@ -325,7 +341,7 @@ class _Session:
             render([folder.path])
 
     def write_facts(self, reason: str) -> None:
-        """Bring run.json up to date: data, protocol, machine; nothing in it decides anything."""
+        """Bring run.json up to date: data, protocol, machine; ``reading`` is read on resuming."""
         ready, recipe, pool = self.ready, self.ready.recipe, self.pool
         n_classes = len(self.book.classes) or len(ready.names)
         self.folder.write_run(
@@ -338,6 +354,7 @@ class _Session:
                 "channels": pool.channels,
                 "broken": len(ready.excluded),
                 "broken_files": {to_text(k): v for k, v in sorted(ready.excluded.items())[:1000]},
+                "reading": asdict(ready.reading),
                 "class_names": list(ready.names),
                 "classes": f"{n_classes}, {_CLASSES[recipe.classes]}",
                 "recipe": recipe.name,
@@ -367,6 +384,7 @@ class _Session:
             "classes": list(self.book.classes.names),
             "size": list(self.pool.size),
             "channels": self.pool.channels,
+            "reading": asdict(self.ready.reading),
             "features": 0 if self.pool.features is None else self.pool.features.shape[1],
             "data": self.ready.data.name,
             "answers": self.book.paid,
@@ -531,6 +549,21 @@ def _kept_recipe(out: Path) -> Recipe | None:
     """The recipe that a run began with."""
     path = out / "recipe.toml"
     return from_toml(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _reading(out: Path, given: Mapping[str, Any], *, resume: bool) -> Reading:
+    """How images are read: as the run began, and as was asked for where it begins."""
+    if not resume:
+        return Reading.of(given)
+    kept = read_run(out).run.get("reading") or {}
+    began = Reading.of(kept)
+    if Reading.of({**kept, **given}) != began:
+        raise InputError(
+            f"{out} began with page {began.page}, channel {began.channel} and max_side"
+            f" {began.max_side}: leave --page, --channel and --max-side out, or choose another"
+            " folder"
+        )
+    return began
 
 
 def _check_same(out: Path, ready: Prepared, kept: Recipe | None) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from handful.cli.options import common
+from handful.cli.options import common, data_root, given, reading
 
 __all__ = ["predict"]
 
@@ -15,16 +16,28 @@ __all__ = ["predict"]
 @click.argument("model", metavar="RUN_OR_MODEL", type=click.Path(path_type=Path))
 @click.argument("data", metavar="DATA")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("predictions.csv"),
-              show_default=True, help="The file to write.")  # fmt: skip
-@click.option("--data-root", type=click.Path(path_type=Path), help="Where named sets lie.")
+              metavar="FILE", show_default=True, help="The CSV file to write.")  # fmt: skip
+@reading
+@data_root
 @common
-def predict(model: Path, data: str, out: Path, data_root: Path | None) -> None:
-    """Classify the images of DATA with a run's model."""
+def predict(
+    model: Path, data: str, out: Path, page: Any, channel: int | None, data_root: Path | None
+) -> None:
+    """Classify the images of DATA with a run's model.
+
+    Images are read as those of the run: its page and channel are the defaults here.
+
+    RUN_OR_MODEL is the folder of a run or its model.safetensors; DATA is a folder, a parquet
+    or .npz file, or a name.
+    """
     from handful.bench.predict import predict as predict_it
     from handful.cli.console import say, watching
 
     with watching() as progress:
-        counts = predict_it(model, data, out=out, data_root=data_root, progress=progress, say=say)
+        counts = predict_it(
+            model, data, out=out, reading=given(page=page, channel=channel), data_root=data_root,
+            progress=progress, say=say,
+        )  # fmt: skip
     for name, count in counts.items():
         click.echo(f"{count:>8,}  {name}")
     click.echo(out)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from handful.cli.options import common
+from handful.cli.options import common, data_root, given, max_side, reading
 from handful.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
@@ -20,24 +20,65 @@ DEFAULT_RECIPE = "ccl-student"
 
 @click.command()
 @click.argument("data")
-@click.option("--recipe", help=f"A recipe of `handful recipes` [{DEFAULT_RECIPE}].")
-@click.option("--learner", help="Any learner of `handful learners`.")
-@click.option("--query", help="Any rule of `handful queries`.")
-@click.option("--config", type=click.Path(path_type=Path), help="A recipe as a TOML file.")
-@click.option("--set", "assignments", multiple=True, metavar="K=V", help="Such as learner.lr=1e-3.")
-@click.option("--initial", type=int, help="Images asked before the first training.")
-@click.option("--batch", type=int, help="Images asked a round.")
-@click.option("--budget", type=int, help="Answers in all, the initial ones included.")
-@click.option("--until", help="Stop earlier: acc=.95 or steady.")
-@click.option("--minutes", type=float, help="Stop asking after so many minutes.")
-@click.option("--schedule", help="fast or published [fast on a CPU].")
-@click.option("--split", help="80/20, official or none [official where the set has one].")
-@click.option("--classes", help="known or grow [known].")
-@click.option("--seed", type=int, help="Every draw follows from it [0].")
-@click.option("--oracle", default="truth", show_default=True, help="truth, noisy:0.05, table:FILE.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Go on with the run in that folder.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Where named sets lie.")
+@click.option("--recipe", metavar="NAME", help=f"Of `handful recipes`. [{DEFAULT_RECIPE}]")
+@click.option("--learner", metavar="NAME", help="Of `handful learners`. [the recipe's]")
+@click.option("--query", metavar="NAME", help="Of `handful queries`. [the recipe's]")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A recipe as TOML: `handful recipes ccl > mine.toml` writes one. [none]",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="K=V",
+    help="One setting of the recipe, again and again: --set learner.lr=1e-3. [none]",
+)
+@click.option(
+    "--initial",
+    type=int,
+    metavar="N",
+    help="Images asked before the first training: --initial 75. [by size]",
+)
+@click.option("--batch", type=int, metavar="N", help="Images asked a round: --batch 75. [by size]")
+@click.option(
+    "--budget",
+    type=int,
+    metavar="N",
+    help="Answers in all, the initial ones included: --budget 750. [by size]",
+)
+@click.option("--until", metavar="WHEN", help="Stop earlier: acc=.95 or steady. [the budget]")
+@click.option(
+    "--minutes", type=float, metavar="N", help="Stop asking after so many: --minutes 5. [no limit]"
+)
+@click.option("--schedule", metavar="NAME", help="fast or published. [fast on a CPU]")
+@click.option(
+    "--split",
+    metavar="HOW",
+    help="80/20, official or none. [official where the set has one, else 80/20]",
+)
+@click.option(
+    "--classes", metavar="HOW", help="known, or grow: a class exists once it was answered. [known]"
+)
+@click.option("--seed", type=int, metavar="N", help="Every draw follows from it: --seed 1. [0]")
+@click.option(
+    "--oracle",
+    default="truth",
+    metavar="WHO",
+    help="Who answers: truth, noisy:0.05 or table:FILE. [truth]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the run. [handful-runs/DATA-RECIPE-SEED]",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out. [off]")
+@reading
+@max_side
+@data_root
 @common
 def run(
     data: str,
@@ -58,6 +99,9 @@ def run(
     oracle: str,
     out: Path | None,
     resume: bool,
+    page: Any,
+    channel: int | None,
+    max_side: int | None,
     data_root: Path | None,
 ) -> None:
     """Run a recipe on DATA with a simulated oracle.
@@ -91,7 +135,8 @@ def run(
     with watching() as progress:
         record = run_it(
             data, made, out=out, oracle=oracle, until=until, minutes=minutes, resume=resume,
-            data_root=data_root, progress=progress, say=say,
+            reading=given(page=page, channel=channel, max_side=max_side), data_root=data_root,
+            progress=progress, say=say,
         )  # fmt: skip
     print_rounds(record.rounds)
     click.echo(record.path / "report.html")

@@ -7,7 +7,7 @@ a run may start without broken images.
 from __future__ import annotations
 
 from handful.pool.arrays import ArrayPool, FeaturePool, open_arrays, open_npz
-from handful.pool.data import Data, Found
+from handful.pool.data import Data, Found, Reading
 from handful.pool.encoded import EncodedPool, verify
 from handful.pool.folder import open_folder
 from handful.pool.ids import shown
@@ -19,6 +19,7 @@ __all__ = [
     "EncodedPool",
     "FeaturePool",
     "Found",
+    "Reading",
     "named_sets",
     "open_arrays",
     "open_data",

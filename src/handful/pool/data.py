@@ -7,8 +7,8 @@ or a rule is handed ``Data.pool``, which has no field for them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from handful.types import Array, Pool
 __all__ = [
     "Data",
     "Found",
+    "Reading",
     "as_rows",
     "class_counts",
     "form_notes",
@@ -34,6 +35,37 @@ VALIDATION_NAMES = frozenset({"val", "valid", "validation", "dev"})
 TRAIN_NAMES = frozenset({"train", "training"})
 _SHOWN_GROUPS = 1000
 _SHOWN_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which part of each file is its image: the same all through a run, and to predict with it.
+
+    page : of multi-page TIFF files, counted from 0, or ``"all"``: each page is an image.
+    channel : one channel of every image, counted from 0, taken as gray; None: gray or RGB.
+    max_side : larger images are shrunk to this many pixels, their aspect ratio kept.
+    """
+
+    page: int | Literal["all"] = 0
+    channel: int | None = None
+    max_side: int = 96
+
+    def __post_init__(self) -> None:
+        if self.page != "all" and not _counts(self.page, 0):
+            raise InputError(f"page is {self.page!r}: a number from 0, or 'all'")
+        if self.channel is not None and not _counts(self.channel, 0):
+            raise InputError(f"channel is {self.channel!r}: a number from 0, the first channel")
+        if not _counts(self.max_side, MIN_SIDE):
+            raise InputError(f"max_side is {self.max_side!r}: at least {MIN_SIDE} pixels")
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Reading:
+        """What was written down with a run or a model; nothing written stands for the default."""
+        if unknown := sorted(set(kept) - {f.name for f in fields(cls)}):
+            raise InputError(
+                f"reading images has no setting {unknown[0]!r}: page, channel, max_side"
+            )
+        return cls(**kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +149,10 @@ class Data:
         labels = None if self.labels is None else self.labels[rows]
         split = None if self.split is None else self.split[rows]
         return replace(self, pool=self.pool.subset(rows), labels=labels, split=split)
+
+
+def _counts(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _cut(lines: Sequence[str], total: int) -> list[str]:
