@@ -15,23 +15,39 @@ copy of the pool plus the rows that changed since the last call.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import AnswerError, InputError
+from handful.events import (
+    CLASS_KINDS,
+    DECISIONS,
+    FREE,
+    LABELLED,
+    LATER,
+    NONE,
+    OPEN,
+    RANK,
+    SAME,
+    STATES,
+    Draft,
+    Standings,
+    Touch,
+    class_events,
+    plain,
+    touches,
+)
 from handful.types import (
     SOURCES,
     UNKNOWN,
     Answer,
     Answers,
-    Array,
     Classes,
     Event,
     PairAnswer,
@@ -40,45 +56,7 @@ from handful.types import (
     Source,
 )
 
-__all__ = ["KINDS", "RANK", "STATES", "LabelBook", "Standing", "class_events", "row_of"]
-
-Standings: TypeAlias = Literal["open", "labelled", "later", "unsure", "none", "broken"]
-STATES: tuple[Standings, ...] = ("open", "labelled", "later", "unsure", "none", "broken")
-OPEN, LABELLED, LATER, UNSURE, NONE, BROKEN = range(len(STATES))
-
-# A lower rank never overwrites a higher one; within a rank the later event wins.
-RANK: Mapping[str, int] = {
-    "weak": 0, "accepted": 1, "copied": 2, "imported": 3, "group": 4,
-    "initial": 5, "oracle": 5, "hand": 5, "audit": 5,
-}  # fmt: skip
-_HAND = RANK["hand"]
-
-# Every kind of event, with the fields that its data must hold.
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "asked": ("round", "question", "ids", "pairs", "tags", "memo", "draw", "rule"),
-    "round_closed": ("round",),
-    "folder_opened": (), "images_added": (), "images_missing": (), "image_moved": ("image", "to"),
-    "image_changed": ("image",), "image_unreadable": ("image",),
-    "class_created": ("class", "name"), "class_renamed": ("class", "new"),
-    "class_merged": ("class", "into"), "class_archived": ("class",),
-    "class_key_set": ("class",), "class_look_set": ("class",), "class_guide_set": ("class",),
-    "labelled": ("image", "class"), "group_labelled": ("class", "images"),
-    "state_set": ("images", "state"), "pair_answered": ("a", "b", "answer"),
-    "accepted_above": ("images", "classes"), "import_applied": (),
-    "audit_drawn": (), "audit_answered": ("image",), "audit_closed": (),
-    "review_kept": ("image",), "review_changed": ("image", "to"),
-    "stack_broken": ("images",), "lease_taken": (), "lease_returned": (),
-    "overlap_settled": ("image",), "undone": (), "redone": (),
-    "export_made": (), "model_saved": (), "report_made": (), "setting_changed": ("key", "new"),
-}  # fmt: skip
-_FOR_GOOD = {"asked", "round_closed", "image_moved"}  # what happened cannot be undone
-_CLASS_KINDS = {"class_created", "class_renamed", "class_merged", "class_archived"}
-_DECISIONS = {
-    "labelled", "group_labelled", "state_set", "pair_answered", "accepted_above",
-    "audit_answered", "review_kept", "review_changed", "overlap_settled",
-}  # fmt: skip
-_FREE: set[Source] = {"imported", "copied", "weak"}  # nobody answered anything
-_SAME: dict[bool | None, str] = {True: "same", False: "different", None: "unsure"}
+__all__ = ["LabelBook", "Standing", "row_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +81,8 @@ class _Rows:
     source: NDArray[np.int8]
 
 
-class _Touch(NamedTuple):
-    """What one event says about an image; images that it says the same of share it."""
-
-    event: int  # position in the book
-    state: int
-    class_id: int = UNKNOWN
-    source: Source = "hand"
-    drops: bool = False  # takes the copied label away instead of giving one
-
-
-_UNTOUCHED = _Touch(-1, OPEN)
+_HAND = RANK["hand"]
+_UNTOUCHED = Touch(-1, OPEN)
 _SOURCE_AT = {source: place for place, source in enumerate(SOURCES)}
 _position = attrgetter("event")
 
@@ -130,8 +99,8 @@ class LabelBook:
         self._events: list[Event] = []
         self._position: dict[str, int] = {}
         self._dead: set[str] = set()
-        self._touches: dict[str, list[_Touch]] = {}
-        self._tops: dict[str, _Touch] = {}  # what counts of each image
+        self._touches: dict[str, list[Touch]] = {}
+        self._tops: dict[str, Touch] = {}  # what counts of each image
         self._stale: set[str] = set()  # images of which it is to be derived anew
         self._rows: _Rows | None = None
         self._classes: Classes | None = None
@@ -166,16 +135,22 @@ class LabelBook:
 
     def _checked(self, events: Iterable[Event]) -> list[Event]:
         fresh: list[Event] = []
-        draft = _Draft(self)
+        draft = Draft(
+            self.classes, asked=len(self._asked), closed=self._round, kind_of=self._kind_of
+        )
         now = time.time()
         for event in events:
-            if event.id in self._position or event.id in draft.ids:
+            if event.id in self._position or event.id in draft.kinds:
                 continue
-            event = replace(event, data=_plain(event))
+            event = replace(event, data=plain(event))
             draft.check(event)
             seq = len(self._events) + len(fresh) + 1
             fresh.append(replace(event, seq=seq, at=event.at or now))
         return fresh
+
+    def _kind_of(self, id: str) -> str | None:
+        place = self._position.get(id)
+        return None if place is None else self._events[place].kind
 
     def events_of(
         self, answers: Answers, *, question: Question | None = None, source: Source | None = None
@@ -221,7 +196,7 @@ class LabelBook:
     ) -> Event:
         round = question.round if question is not None and place is not None else None
         if isinstance(answer, PairAnswer):
-            pair = {"a": answer.a, "b": answer.b, "answer": _SAME[answer.same]}
+            pair = {"a": answer.a, "b": answer.b, "answer": SAME[answer.same]}
             data: dict[str, Any] = {**pair, "source": answer.source, "round": round}
             return Event("pair_answered", id, data, person=answer.person)
         if round is None:
@@ -259,7 +234,7 @@ class LabelBook:
         self._events.append(event)
         self._position[event.id] = position
         kind, data = event.kind, event.data
-        if kind in _DECISIONS and data.get("source") not in _FREE:
+        if kind in DECISIONS and data.get("source") not in FREE:
             self._paid += 1
         if kind == "asked":
             self._asked.append(position)
@@ -274,7 +249,7 @@ class LabelBook:
             self._touches.setdefault(data["to"], []).extend(self._touches.pop(data["image"], []))
             self._moved[data["image"]] = data["to"]
             self._stale |= {data["image"], data["to"]}
-        elif kind in _CLASS_KINDS:
+        elif kind in CLASS_KINDS:
             self._class_log.append(position)
             self._classes = None
         elif kind == "pair_answered":
@@ -285,7 +260,7 @@ class LabelBook:
             self._settings = None
         elif kind == "audit_closed":
             self._audits_closed.append(position)
-        for image, touch in _touches(event, position):
+        for image, touch in touches(event, position):
             self._touches.setdefault(image, []).append(touch)
             self._stale.add(image)
 
@@ -298,7 +273,7 @@ class LabelBook:
             dies = dies != (target.kind == "undone")
             target = self._events[self._position[cast(str, target.undoes)]]
         (self._dead.add if dies else self._dead.discard)(target.id)
-        for image, _ in _touches(target, 0):
+        for image, _ in touches(target, 0):
             self._stale.add(image)
             while image in self._moved:  # what was said of it went along
                 image = self._moved[image]
@@ -308,13 +283,13 @@ class LabelBook:
     def _alive(self, positions: Iterable[int]) -> Iterator[Event]:
         return (self._events[p] for p in positions if self._events[p].id not in self._dead)
 
-    def _top(self, image: str, closed: int) -> _Touch | None:
+    def _top(self, image: str, closed: int) -> Touch | None:
         """What counts of all that was said of an image: the highest rank, the latest in it.
 
         ``closed`` : audit answers before this event count as well; -1: none do.
         """
         touches = self._touches.get(image, [])
-        ranks: dict[int, _Touch] = {}
+        ranks: dict[int, Touch] = {}
         for touch in sorted(touches, key=_position) if len(touches) > 1 else touches:
             if self._dead and self._events[touch.event].id in self._dead:
                 continue
@@ -332,7 +307,7 @@ class LabelBook:
             ranks[rank] = touch
         return ranks[max(ranks)] if ranks else None
 
-    def _stands(self, image: str, top: _Touch) -> Standing:
+    def _stands(self, image: str, top: Touch) -> Standing:
         event = self._events[top.event]
         asked = event.data.get("round", self._asked_in.get(image))
         return Standing(STATES[top.state], top.class_id, top.source, asked, event.person, event.at)
@@ -513,7 +488,7 @@ class LabelBook:
         """The last answer to each pair, in the order in which the pairs were first answered."""
         if self._pairs is None:
             last: dict[frozenset[str], PairAnswer] = {}
-            same = {word: value for value, word in _SAME.items()}
+            same = {word: value for value, word in SAME.items()}
             for event in self._alive(self._pair_log):
                 d = event.data
                 source: Source = d.get("source", "hand")
@@ -550,141 +525,6 @@ class LabelBook:
         )
 
 
-def class_events(names: Iterable[str], *, start: int = 0) -> list[Event]:
-    """Events that create classes, ids counting from ``start``."""
-    return [
-        Event("class_created", f"class/{id}", {"class": id, "name": name})
-        for id, name in enumerate(names, start)
-    ]
-
-
-class _Draft:
-    """Checks events one by one against the book as it will be after the ones before."""
-
-    def __init__(self, book: LabelBook) -> None:
-        self.book = book
-        self.ids: set[str] = set()
-        self.kinds: dict[str, str] = {}
-        self.names: dict[int, str] = dict(enumerate(book.classes.names))
-        self.live = {i for i in self.names if i not in book.classes.archived}
-        self.rounds_asked, self.rounds_closed = len(book._asked), book.round
-
-    def check(self, event: Event) -> None:
-        if event.kind not in KINDS:
-            raise InputError(f"an event of unknown kind {event.kind!r}: one of {sorted(KINDS)}")
-        missing = [f for f in KINDS[event.kind] if f not in event.data]
-        if missing or not event.id:
-            lacks = missing[0] if missing else "id"
-            raise InputError(f"the event {event.kind} {event.id!r} lacks {lacks!r}")
-        self._fields(event)
-        if event.kind in _CLASS_KINDS:
-            self._class(event)
-        elif event.kind in ("undone", "redone"):
-            self._undo(event)
-        elif event.kind == "asked":
-            self._round(event, self.rounds_asked, free=self.rounds_asked == self.rounds_closed)
-            self.rounds_asked += 1
-        elif event.kind == "round_closed":
-            self._round(event, self.rounds_closed, free=self.rounds_asked > self.rounds_closed)
-            self.rounds_closed += 1
-        self.ids.add(event.id)
-        self.kinds[event.id] = event.kind
-
-    def _fields(self, event: Event) -> None:
-        """Classes exist, states and sources have a known name, lists go together."""
-        d, what = event.data, f"the event {event.kind} {event.id!r}"
-        ids = [d.get("class"), d.get("into"), *(d.get("classes") or ())]
-        if event.kind == "review_changed":
-            ids.append(d["to"])
-        if d.get("key") == "none_class":
-            ids.append(d["new"])
-        for id in ids if event.kind != "class_created" else ():
-            if id is not None and id not in self.names:
-                raise InputError(f"{what} names class {id!r}, which was never created")
-        if event.kind == "labelled" and d["class"] is None:
-            raise InputError(f"{what} names no class")
-        if "state" in d and d["state"] not in STATES:
-            raise InputError(f"{what} has the state {d['state']!r}: one of {STATES}")
-        if event.kind == "state_set" and d["state"] == "labelled":
-            raise InputError(f"{what} sets 'labelled' without a class: use a labelled event")
-        if d.get("source", "hand") not in SOURCES:
-            raise InputError(f"{what} has the source {d['source']!r}: one of {SOURCES}")
-        if "answer" in d and d["answer"] not in _SAME.values():
-            raise InputError(f"{what} answers {d['answer']!r}: same, different or unsure")
-        if "classes" in d and len(d["classes"]) != len(d.get("images", ())):
-            raise InputError(f"{what} has {len(d['classes'])} classes for its images")
-
-    def _class(self, event: Event) -> None:
-        id, name = event.data["class"], event.data.get("name", event.data.get("new"))
-        if event.kind == "class_created" and id != len(self.names):
-            raise InputError(f"class {name!r} must get the next id {len(self.names)}, not {id!r}")
-        if event.kind in ("class_created", "class_renamed"):
-            if not isinstance(name, str) or not name.strip():
-                raise InputError(f"a class needs a name, not {name!r}")
-            if any(self.names[i] == name for i in self.live if i != id):
-                raise InputError(f"there is already a class {name!r}: use it or another name")
-            self.names[id] = name
-        if event.kind == "class_created":
-            self.live.add(id)
-        if event.kind == "class_merged" and (
-            event.data["into"] == id or event.data["into"] not in self.live
-        ):
-            raise InputError(f"class {id} cannot be merged into {event.data['into']!r}")
-        if event.kind in ("class_merged", "class_archived"):
-            self.live.discard(id)
-
-    def _undo(self, event: Event) -> None:
-        target = event.undoes or ""
-        position = self.book._position.get(target)
-        kind = self.kinds.get(target)
-        if position is not None:
-            kind = self.book._events[position].kind
-        if kind is None:
-            raise InputError(
-                f"{event.kind} {event.id!r} names {target!r}, which is not in the book"
-            )
-        if kind in _FOR_GOOD:
-            raise InputError(f"{kind} {target!r} cannot be undone")
-
-    def _round(self, event: Event, due: int, *, free: bool) -> None:
-        if event.data["round"] != due or not free:
-            raise InputError(
-                f"{event.kind} of round {event.data['round']!r} does not fit the book,"
-                f" where {self.rounds_asked} were asked and {self.rounds_closed} closed"
-            )
-
-
-def _touches(event: Event, position: int) -> Iterator[tuple[str, _Touch]]:
-    """What an event says about images: pairs of image id and touch."""
-    d, kind = event.data, event.kind
-    source: Source = d.get("source", "hand")
-    if kind == "labelled":
-        yield d["image"], _Touch(position, LABELLED, d["class"], source)
-    elif kind == "state_set":
-        one = _Touch(position, STATES.index(d["state"]), source=source)
-        yield from ((image, one) for image in d["images"])
-    elif kind == "group_labelled":
-        one = _Touch(position, LABELLED, d["class"], "group")
-        yield from ((image, one) for image in d["images"])
-    elif kind in ("accepted_above", "import_applied"):
-        source = "accepted" if kind == "accepted_above" else d.get("source", "imported")
-        classes = d.get("classes", ())
-        shared = {id: _Touch(position, LABELLED, id, source) for id in set(classes)}
-        for image, id in zip(d.get("images", ()), classes, strict=True):
-            yield image, shared[id]
-    elif kind == "review_changed":
-        yield d["image"], _Touch(position, LABELLED, d["to"])
-    elif kind in ("overlap_settled", "audit_answered"):
-        source = "audit" if kind == "audit_answered" else source
-        state = STATES.index(d.get("state", "labelled"))
-        id = d.get("class", UNKNOWN) if state == LABELLED else UNKNOWN
-        if state != LABELLED or id != UNKNOWN:
-            yield d["image"], _Touch(position, state, id, source)
-    elif kind == "stack_broken":
-        one = _Touch(position, OPEN, source="copied", drops=True)
-        yield from ((image, one) for image in d["images"])
-
-
 def _subject(answer: Answer | PairAnswer) -> object:
     return answer.id if isinstance(answer, Answer) else frozenset((answer.a, answer.b))
 
@@ -695,19 +535,3 @@ def row_of(pool: Pool, image: str) -> int | None:
         return pool.row(image)
     except (LookupError, ValueError, InputError):
         return None
-
-
-def _plain(event: Event) -> Mapping[str, Any]:
-    """The data as JSON would give it back, so that a book on disk equals one in memory."""
-    try:
-        text = json.dumps(event.data, default=_listed, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the event {event.kind} {event.id!r} is no JSON: {error}") from error
-    data: Mapping[str, Any] = json.loads(text)
-    return data
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, np.ndarray | np.generic):
-        return cast(Array, value).tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

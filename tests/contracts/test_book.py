@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handful.book import RANK, LabelBook, class_events, row_of
+from handful.book import LabelBook, row_of
 from handful.errors import AnswerError, InputError
+from handful.events import RANK, class_events
 from handful.testing.learners import TinyPool
 from handful.types import SOURCES, Answer, Array, Event, PairAnswer, Question, RowIds
 

@@ -22,8 +22,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handful.book import LabelBook, class_events
+from handful.book import LabelBook
 from handful.errors import InputError, RunFolderError, StoreError, UnknownName
+from handful.events import class_events
 from handful.paths import from_text, to_text
 from handful.store import (
     ROUND_COLUMNS,

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from handful.book import LabelBook, class_events
+from handful.book import LabelBook
 from handful.errors import AnswerError, MissingPart, RecipeError
+from handful.events import class_events
 from handful.loop import AskTell, Checkpoints, Plan, closing, drive, loop, view_of
 from handful.oracles import NoisyOracle, PairOracle, TableOracle, TruthOracle
 from handful.progress import Progress, Silent

@@ -27,8 +27,8 @@ from handful import __version__, geometry
 from handful.bench.machine import machine, versions
 from handful.bench.score import Scored, Scorer
 from handful.bench.split import balanced, has_official, limit, split
-from handful.book import class_events
 from handful.errors import InputError, RecipeError
+from handful.events import class_events
 from handful.loop import Plan, drive, loop
 from handful.oracles import NoisyOracle, TableOracle, TruthOracle
 from handful.paths import to_text

@@ -16,8 +16,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from handful.book import KINDS, LabelBook, class_events
+from handful.book import LabelBook
 from handful.errors import InputError
+from handful.events import KINDS, class_events
 from handful.types import Answer, Event, PairAnswer, Question
 
 __all__ = ["StoreContract", "story"]
