@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,6 +93,9 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert command.help
         assert command.help.splitlines()[0] in out
         assert "--quiet" in out
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert re.search(r" \[.+\]$", option.help or ""), f"{name}: {option} has no default"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,6 +276,33 @@ def test_wrong_usage_is_one_sentence_and_code_2(
     assert len(shown.err.strip().splitlines()) <= 4
     assert shown.out == ""
     assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["photos"], "'photos' is neither a command nor a folder here: `handful --help`"),
+        (["reprot"], "did you mean 'report'?"),
+        (["photos/"], "there is no folder photos/"),
+        (["data", "photos"], "there is no such folder"),
+        (["predict", "nowhere", "digits"], "give a run folder or a .safetensors file"),
+        (["report", "nowhere"], "give a folder made by handful run"),
+        (["queries", "entorpy"], "did you mean 'entropy'?"),
+        (["learners", "prob"], "did you mean 'probe'?"),
+        (["recipes", "ccll"], "did you mean 'ccl'?"),
+        (["run", "digits", "--resume", "--out", "nowhere"], "holds no run to resume"),
+        (["run", "digits", "--config", "none.toml"], "none.toml cannot be read: No such file"),
+        (["run", "digits", "--until", "acc=95"], "at most 1"),
+    ],
+)
+def test_slips_of_the_hand(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
+    assert shown.out == ""
 
 
 def test_a_folder_instead_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,7 +138,9 @@ class Until:
         except ValueError:
             share = -1.0
         if name != "acc" or not 0 < share <= 1:
-            raise RecipeError(f"--until {text!r} is not understood: write acc=.95 or steady")
+            raise RecipeError(
+                f"--until {text!r} is not understood: write acc=.95 (above 0, at most 1) or steady"
+            )
         return cls(accuracy=share, minutes=minutes)
 
 

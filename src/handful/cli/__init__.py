@@ -41,15 +41,17 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None:
-            if Path(name).exists() or os.sep in name:
+            if os.sep in name and not Path(name).exists():
+                raise click.UsageError(f"there is no folder {name}: check the path")
+            if Path(name).exists():
                 raise click.UsageError(
                     f"this version has no labelling page yet: look at {name} with"
                     f" `handful data {name}`, or label it from a table of answers with"
                     f" `handful run {name} --oracle table:answers.csv`"
                 )
-            near = get_close_matches(name, self.commands, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else "`handful --help` lists them"
-            raise click.UsageError(f"unknown command {name!r}: {hint}")
+            near = get_close_matches(name, self.commands, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`handful --help` lists commands"
+            raise click.UsageError(f"{name!r} is neither a command nor a folder here: {hint}")
         return super().resolve_command(ctx, args)
 
 

@@ -19,8 +19,10 @@ LEARNER = {"epochs": 15}  # the published schedule has 10: 1,797 images make sho
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), help="Where the run is kept.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Every draw follows from it.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="A new folder for the run. [handful-runs/demo, made anew each time]")
+@click.option("--seed", type=int, default=0, metavar="N",
+              help="Every draw follows from it: --seed 1. [0]")  # fmt: skip
 @common
 def demo(out: Path | None, seed: int) -> None:
     """Label 1,797 real images from 120 answers.

@@ -12,7 +12,7 @@ from handful.cli.options import common
 
 __all__ = ["learners", "queries", "recipes"]
 
-_names = click.option("--names", is_flag=True, help="Names only, one a line.")
+_names = click.option("--names", is_flag=True, help="Names only, one a line. [off]")
 _name = click.argument("name", required=False)
 
 

@@ -79,10 +79,10 @@ def common(command: F) -> F:
 
     quiet = click.option(
         "--quiet", is_flag=True, expose_value=False, callback=keep("quiet"),
-        help="Print results only, no progress.",
+        help="Print results only, no progress. [off]",
     )  # fmt: skip
     debug = click.option(
         "--debug", is_flag=True, expose_value=False, callback=keep("debug"),
-        help="Show the traceback of an error.",
+        help="Show the traceback of an error. [off]",
     )  # fmt: skip
     return quiet(debug(command))

@@ -154,8 +154,10 @@ def choose(
     if config is not None:
         try:
             base = from_toml(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--config {config} cannot be read: {error}") from error
+        except OSError as error:
+            raise InputError(f"--config {config} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"--config {config} is no UTF-8 text: give a TOML file") from error
     elif recipe is None and learner is not None:
         base = Made(learner, LearnerPart(learner))
     else:

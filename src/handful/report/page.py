@@ -8,7 +8,6 @@ is left out, and the notes at the end say what could not be shown.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
@@ -32,6 +31,7 @@ from handful.report.runs import (
     load,
     load_baselines,
 )
+from handful.store.files import write_whole
 
 _DETAILED = 6  # settings of a comparison that are shown in full
 _OPEN_CLASSES = 30  # longer tables of classes start folded
@@ -59,12 +59,7 @@ def render(
         out = first / "report.html" if len(loaded) == 1 else first.parent / "comparison.html"
     out = Path(out)
     out = out / "report.html" if out.is_dir() else out
-    part = out.with_name(f"{out.name}.{os.getpid()}.part")
-    try:
-        part.write_text(_Page(loaded, beside).html(), encoding="utf-8")
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(out, _Page(loaded, beside).html().encode("utf-8", "backslashreplace"))
     return out
 
 

@@ -40,7 +40,7 @@ def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
             raise
         if error.errno in _FULL:
             raise full_disk(path) from error
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+        raise StoreError(f"{path} cannot be written: {error.strerror}; check its folder") from error
 
 
 def full_disk(path: Path) -> StoreError:
