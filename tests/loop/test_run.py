@@ -238,6 +238,31 @@ def test_answers_from_a_table(tmp_path: Path) -> None:
     assert "a.csv" not in json.dumps(record.run["oracle"])
 
 
+def test_sub_folders_of_other_names_are_no_classes_to_a_table(tmp_path: Path) -> None:
+    """Plates in folders, cells in a table: nothing is held back, scored or named by plates."""
+    data = blobs()
+    assert data.labels is not None
+    lines = [f"{i},cell {c}" for i, c in zip(data.pool.ids, data.labels, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(lines[:60]) + "\n")
+    said: list[str] = []
+    oracle = f"table:{tmp_path / 'a.csv'}"
+    record = run(data, recipe("probe", **TINY), out=tmp_path / "t", oracle=oracle, say=said.append)
+    assert record.run["split"] == "none"
+    assert record.book.classes.names == ("cell 0", "cell 1", "cell 2")
+    assert record.rounds[-1]["acc_all"] is None
+    assert len(list(record.predictions())) == 90
+    assert "answers for 60 of 90 images" in said[0]
+    assert "no sub-folders of blobs" in said[1]
+    lines = [line.replace("cell", "bar") for line in lines]  # now the names are the folder's
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    record = run(data, recipe("probe", **TINY), out=tmp_path / "s", oracle=oracle)
+    assert record.run["split"] == "none"
+    assert record.rounds[-1]["accuracy_unlabelled"] is not None
+    held = recipe("probe", split="80/20", **TINY)
+    record = run(data, held, out=tmp_path / "h", oracle=oracle)
+    assert record.rounds[-1]["accuracy_test"] is not None
+
+
 @pytest.mark.parametrize("name", ["probe", "ccl-student"])
 def test_a_table_that_names_no_image_asked(name: str, tmp_path: Path) -> None:
     """Nothing to learn from: the run ends with its budget, its reason and all it was told."""

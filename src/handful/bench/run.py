@@ -33,6 +33,7 @@ from handful.loop import Plan, drive, loop
 from handful.oracles import NoisyOracle, TableOracle, TruthOracle
 from handful.paths import to_text
 from handful.pool import Data, Reading, open_data, verify
+from handful.pool.ids import counted
 from handful.progress import Progress, Silent
 from handful.recipes import FAST_TRAIN, Recipe, from_toml, to_toml
 from handful.rng import rng_for
@@ -154,6 +155,7 @@ class Prepared:
     recipe: Recipe
     excluded: Mapping[str, str]
     reading: Reading
+    table: TableOracle | None  # over all images: what is held back has its rows in it, too
     names: tuple[str, ...]  # the class list, as far as truth or the table of answers has one
 
 
@@ -173,14 +175,19 @@ def prepare(
         opened = open_data(opened, data_root=data_root, progress=progress, **asdict(reading))
     opened, excluded = _readable(opened, progress)
     if excluded:
-        say(f"{len(excluded)} images cannot be read and are left out: `handful data` says why")
-    _check_answerable(opened, oracle)
+        n = counted(len(excluded), "image")
+        say(f"{n} cannot be read and left out: `handful data` says why")
+    table = _table(oracle, opened, say)
+    if table is not None:
+        opened = _named_by(table, opened, say)
+    else:
+        _check_answerable(opened)
     official = has_official(opened)
     how = recipe.split
     if how == "auto":
         how = "official" if official else "80/20"
-        if opened.labels is None:
-            how = "none"  # nobody could score a test part
+        if opened.labels is None or table is not None:
+            how = "none"  # nobody could score a test part; a table is there to label everything
     train, test = split(opened, how, seed=recipe.seed)
     recipe = replace(recipe, split=how)
     resolved = recipe.resolved(len(train), official=official, gpu=_gpu())
@@ -193,6 +200,7 @@ def prepare(
         recipe=resolved,
         excluded=excluded,
         reading=reading,
+        table=table,
         names=opened.classes if opened.labels is not None else (),
     )
 
@@ -201,8 +209,8 @@ def make_oracle(spec: str, ready: Prepared) -> Oracle:
     """``truth``, ``noisy:0.05`` or ``table:FILE``."""
     kind, _, rest = spec.partition(":")
     pool, labels = ready.train.pool, ready.train.labels
-    if kind == "table" and rest:
-        return TableOracle(Path(rest), pool)
+    if ready.table is not None:
+        return ready.table
     if labels is None:
         raise InputError(f"{ready.data.name} has no labels to answer from: {_GIVE_A_TABLE}")
     if kind == "truth" and not rest:
@@ -499,17 +507,37 @@ def _readable(data: Data, progress: Progress) -> tuple[Data, dict[str, str]]:
     return data.subset(good), broken
 
 
-def _check_answerable(data: Data, oracle: str) -> None:
+def _table(oracle: str, data: Data, say: Say) -> TableOracle | None:
+    """The table that answers, where one does."""
+    kind, _, path = oracle.partition(":")
+    if kind != "table" or not path:
+        return None
+    table, n = TableOracle(Path(path), data.pool), len(data.pool)
+    if len(table) < n:
+        say(
+            f"{path} answers for {len(table):,} of {n:,} images: a question about another one is"
+            " answered unsure, and costs an answer too"
+        )
+    return table
+
+
+def _named_by(table: TableOracle, data: Data, say: Say) -> Data:
+    """The data as the table sees it: sub-folders that it names no class after are no classes."""
+    if data.labels is None or set(table.classes) & set(data.classes):
+        return data
+    say(f"the classes of {table.path} are no sub-folders of {data.name}: those are left aside")
+    return replace(data, labels=None, classes=())
+
+
+def _check_answerable(data: Data) -> None:
     """Refuse what no answer could teach anything about."""
-    if oracle.startswith("table:"):
-        return
     if data.labels is None or not (data.labels >= 0).any():
         raise InputError(f"{data.name} has no labels to answer from: {_GIVE_A_TABLE}")
     if len(np.unique(data.labels[data.labels >= 0])) < 2:
         name = data.classes[int(data.labels.max())]
         raise InputError(
             f"every image of {data.name} is of the one class {name!r}, so there is nothing to"
-            " tell apart: add images of a second class"
+            " tell apart: add images of a second class, or give --oracle table:FILE"
         )
 
 

@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # torch's idle threads spin and starve whatever else runs; read when torch loads
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="handful: %(message)s", level=logging.WARNING)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a broken file has its reason from us
     sys.exit(_run(arguments))
 
 

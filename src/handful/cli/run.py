@@ -57,7 +57,7 @@ DEFAULT_RECIPE = "ccl-student"
 @click.option(
     "--split",
     metavar="HOW",
-    help="80/20, official or none. [official where the set has one, else 80/20]",
+    help="80/20, official or none. [official where the set has one, none with a table, else 80/20]",
 )
 @click.option(
     "--classes", metavar="HOW", help="known, or grow: a class exists once it was answered. [known]"

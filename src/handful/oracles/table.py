@@ -94,6 +94,10 @@ class TableOracle:
                 return id
         return None
 
+    def __len__(self) -> int:
+        """How many images it answers for."""
+        return len(self._answers)
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names of the table, sorted."""

@@ -258,6 +258,8 @@ def _look_tiff(stream: IO[bytes]) -> Header:
     import tifffile
 
     with tifffile.TiffFile(stream) as file:
+        if not len(file.pages):
+            raise PoolError("a TIFF file without a page (its writing broke off?)")
         page = file.pages.first
         width, height = page.imagewidth, page.imagelength
         _check_pixels(width, height)
