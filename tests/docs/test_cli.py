@@ -171,7 +171,7 @@ def test_options_of_a_run_reach_the_recipe(
     seen: list[Any] = []
 
     class Record:
-        rounds, path = (), Path("x")
+        rounds, path, run = (), Path("x"), {"reason": "it was over"}
 
     def keep(data: str, recipe: Any, **options: Any) -> Any:
         seen.append((recipe, options))

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,14 @@ from handful.bench.run import Until, _Steady
 from handful.bench.run import run as run_whole
 from handful.bench.score import Scored, Scorer
 from handful.bench.split import balanced, has_official, limit, split
-from handful.errors import InputError, RecipeError, RunFolderError, StoreError, UnknownName
+from handful.errors import (
+    HandfulError,
+    InputError,
+    RecipeError,
+    RunFolderError,
+    StoreError,
+    UnknownName,
+)
 from handful.pool import Data, open_arrays
 from handful.progress import Silent
 from handful.recipes import LearnerPart, Recipe, from_toml, recipe
@@ -527,6 +535,47 @@ def test_what_training_said_is_kept_with_its_checkpoint(
     assert record.training == whole.training
     again = run(blobs(), None, out=tmp_path / "x", resume=True)  # finished: nothing is fitted
     assert again.training == whole.training
+
+
+def test_a_resumed_run_is_answered_by_whom_it_began_with(tmp_path: Path) -> None:
+    noisy = recipe("probe", **TINY)
+    whole = run(blobs(), noisy, out=tmp_path / "n", oracle="noisy:0.3", minutes=1e-9)
+    assert len(whole.rounds) == 1
+    with pytest.raises(RecipeError, match=r"began with answers from noisy:0\.3: give --oracle as"):
+        run(blobs(), None, out=tmp_path / "n", oracle="truth", resume=True)
+    again = run(blobs(), None, out=tmp_path / "n", resume=True)
+    assert again.run["oracle"] == "noisy:0.3"
+    assert told(again) == told(run(blobs(), noisy, out=tmp_path / "m", oracle="noisy:0.3"))
+    data = blobs()
+    assert data.labels is not None
+    lines = [f"{i},{data.classes[c]}\n" for i, c in zip(data.pool.ids, data.labels, strict=True)]
+    (tmp_path / "a.csv").write_text("".join(lines))
+    table = f"table:{tmp_path / 'a.csv'}"
+    run(data, noisy, out=tmp_path / "t", oracle=table, minutes=1e-9)
+    with pytest.raises(RecipeError, match=r"from a table.*--oracle table:FILE"):
+        run(data, None, out=tmp_path / "t", resume=True)
+    assert run(data, None, out=tmp_path / "t", oracle=table, resume=True).rounds[-1]["labels"] == 30
+
+
+def test_facts_that_were_edited(done: RunRecord, tmp_path: Path) -> None:
+    """run.json is for people: one that is gone does no harm, one that lies is found out."""
+    copy = Path(shutil.copytree(done.path, tmp_path / "r"))
+    kept = json.loads((copy / "run.json").read_text())
+    for change, said in {
+        '"images": 7': "began with 7 images of blobs",
+        '"reading": {"pages": 3}': "reading images has no setting 'pages'",
+        '"reading": {"page": -3}': "page is -3",
+        '"seconds": "long"': "could not convert|seconds",
+    }.items():
+        changed = {**kept, **json.loads("{" + change + "}")}
+        (copy / "run.json").write_text(json.dumps(changed))
+        with pytest.raises(HandfulError, match=said):
+            run(blobs(), None, out=copy, resume=True)
+    (copy / "run.json").write_text("{")
+    with pytest.raises(StoreError, match=r"run\.json is no JSON.*delete it"):
+        run(blobs(), None, out=copy, resume=True)
+    (copy / "run.json").unlink()
+    assert figures(run(blobs(), None, out=copy, resume=True)) == figures(done)
 
 
 def test_a_run_that_is_under_way_is_let_be(done: RunRecord) -> None:

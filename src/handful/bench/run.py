@@ -16,6 +16,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -53,7 +54,7 @@ def run(
     recipe: Recipe | None,
     *,
     out: Path | str,
-    oracle: str = "truth",
+    oracle: str | None = None,
     until: str | None = None,
     minutes: float | None = None,
     resume: bool = False,
@@ -67,7 +68,8 @@ def run(
 
     ``recipe=None`` goes on with the recipe of the folder (``resume=True``).  ``until`` is
     ``acc=.95`` or ``steady``; ``minutes`` ends the asking.  ``reading`` : fields of
-    `handful.pool.Reading` that are not the default; a resumed run keeps its own.  Ctrl-C raises
+    `handful.pool.Reading` that are not the default.  ``oracle`` : ``truth`` (the default),
+    ``noisy:0.05`` or ``table:FILE``.  A resumed run keeps both as it began.  Ctrl-C raises
     `KeyboardInterrupt` with the state saved.  ``report=False`` leaves the page out (grids of
     many runs; `handful.report.render` makes it any time later).
     """
@@ -80,34 +82,34 @@ def run(
     chosen = recipe or kept
     if chosen is None:
         raise RecipeError(f"no recipe was given for {out}: name one of `handful recipes`")
+    began = read_run(out).run if resume else {}
+    oracle = _who_answers(out, oracle, began)
     ready = prepare(
         data,
         chosen,
         oracle=oracle,
-        reading=_reading(out, reading, resume=resume),
+        reading=_reading(out, reading, began),
         data_root=data_root,
         progress=progress,
         say=say,
     )
     answers = make_oracle(oracle, ready)
     ready.recipe.build()  # raises when the rule needs what the learner does not give
-    _check_same(out, ready, kept)
-    folder = RunFolder.create(out, resume=resume)
-    folder.write_recipe(to_toml(ready.recipe))
-    session = _Session(ready, folder, stop, progress, oracle)
-    say(_opening(ready, folder))
-    session.write_facts("running")
-    try:
-        outcome = session.drive(answers)
-        session.finish(outcome, report=report)
-    except KeyboardInterrupt as stopped:
-        session.write_facts("interrupted")
-        raise KeyboardInterrupt(
-            f"interrupted after {folder.book.paid} answers, all kept: go on with --resume"
-            f" --out {out}"
-        ) from stopped
-    finally:
-        folder.close()
+    _check_same(out, ready, kept, began)
+    with closing(RunFolder.create(out, resume=resume)) as folder:
+        folder.write_recipe(to_toml(ready.recipe))
+        session = _Session(ready, folder, stop, progress, oracle)
+        say(_opening(ready, folder))
+        session.write_facts("running")
+        try:
+            outcome = session.drive(answers)
+            session.finish(outcome, report=report)
+        except KeyboardInterrupt as stopped:
+            session.write_facts("interrupted")
+            raise KeyboardInterrupt(
+                f"interrupted after {folder.book.paid} answers, all kept: go on with --resume"
+                f" --out {out}"
+            ) from stopped
     return read_run(out)
 
 
@@ -176,7 +178,7 @@ def prepare(
     opened, excluded = _readable(opened, progress)
     if excluded:
         n = counted(len(excluded), "image")
-        say(f"{n} cannot be read and left out: `handful data` says why")
+        say(f"{n} cannot be read, hence left out: `handful data` says why")
     table = _table(oracle, opened, say)
     if table is not None:
         opened = _named_by(table, opened, say)
@@ -374,7 +376,7 @@ class _Session:
                 "seed": recipe.seed,
                 "saw": f"the images that were bought, and {len(pool):,} images without their"
                 f" labels{', none of them of the test part' if ready.test is not None else ''}",
-                "oracle": _ORACLES.get(self.oracle.partition(":")[0], "") or self.oracle,
+                "oracle": _described(self.oracle),
                 "versions": versions(),
                 "machine": machine(),
                 "threads": _threads(),
@@ -549,6 +551,13 @@ def _gpu() -> bool:
 
 
 _ORACLES = {"truth": "the truth", "table": "a table of answers"}
+
+
+def _described(oracle: str) -> str:
+    """What run.json says of the oracle; the path of a table is somebody's own."""
+    return _ORACLES.get(oracle.partition(":")[0], oracle)
+
+
 _CLASSES = {"known": "known to the learner", "grow": "known once they were answered"}
 
 
@@ -581,22 +590,33 @@ def _kept_recipe(out: Path) -> Recipe | None:
     return from_toml(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _reading(out: Path, given: Mapping[str, Any], *, resume: bool) -> Reading:
+def _who_answers(out: Path, given: str | None, began: Mapping[str, Any]) -> str:
+    """The oracle, of a resumed run the one that it began with."""
+    kept = str(began.get("oracle") or _described(given or "truth"))
+    if given is not None and _described(given) == kept:
+        return given
+    if given is not None or kept == _ORACLES["table"]:
+        again = "table:FILE" if kept == _ORACLES["table"] else "as it was, or leave it out"
+        raise RecipeError(f"{out} began with answers from {kept}: give --oracle {again}")
+    return {_ORACLES["truth"]: "truth"}.get(kept, kept)
+
+
+def _reading(out: Path, given: Mapping[str, Any], began: Mapping[str, Any]) -> Reading:
     """How images are read: as the run began, and as was asked for where it begins."""
-    if not resume:
+    if not began:
         return Reading.of(given)
-    kept = read_run(out).run.get("reading") or {}
-    began = Reading.of(kept)
-    if Reading.of({**kept, **given}) != began:
+    kept = began.get("reading") or {}
+    was = Reading.of(kept)
+    if Reading.of({**kept, **given}) != was:
         raise InputError(
-            f"{out} began with page {began.page}, channel {began.channel} and max_side"
-            f" {began.max_side}: leave --page, --channel and --max-side out, or choose another"
+            f"{out} began with page {was.page}, channel {was.channel} and max_side"
+            f" {was.max_side}: leave --page, --channel and --max-side out, or choose another"
             " folder"
         )
-    return began
+    return was
 
 
-def _check_same(out: Path, ready: Prepared, kept: Recipe | None) -> None:
+def _check_same(out: Path, ready: Prepared, kept: Recipe | None, began: Mapping[str, Any]) -> None:
     """A resumed run must find the recipe and the images that it began with."""
     if kept is None:
         return
@@ -605,7 +625,6 @@ def _check_same(out: Path, ready: Prepared, kept: Recipe | None) -> None:
             f"{out} ran another recipe ({kept.name}, seed {kept.seed}): leave out all options"
             " but --resume and --out, or choose another folder"
         )
-    began = read_run(out).run
     images = len(ready.train.pool)
     if began and (began.get("data"), began.get("images")) != (ready.data.name, images):
         raise InputError(

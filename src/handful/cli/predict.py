@@ -16,7 +16,8 @@ __all__ = ["predict"]
 @click.argument("model", metavar="RUN_OR_MODEL", type=click.Path(path_type=Path))
 @click.argument("data", metavar="DATA")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("predictions.csv"),
-              metavar="FILE", help="The CSV file to write: --out new.csv. [predictions.csv]")  # fmt: skip
+              metavar="FILE",
+              help="The CSV file to write: --out new.csv. [predictions.csv]")  # fmt: skip
 @reading
 @data_root
 @common

@@ -65,7 +65,6 @@ DEFAULT_RECIPE = "ccl-student"
 @click.option("--seed", type=int, metavar="N", help="Every draw follows from it: --seed 1. [0]")
 @click.option(
     "--oracle",
-    default="truth",
     metavar="WHO",
     help="Who answers: truth, noisy:0.05 or table:FILE. [truth]",
 )
@@ -96,7 +95,7 @@ def run(
     split: str | None,
     classes: str | None,
     seed: int | None,
-    oracle: str,
+    oracle: str | None,
     out: Path | None,
     resume: bool,
     page: Any,
@@ -139,6 +138,7 @@ def run(
             progress=progress, say=say,
         )  # fmt: skip
     print_rounds(record.rounds)
+    say(f"ended: {record.run['reason']}")
     click.echo(record.path / "report.html")
 
 

@@ -136,7 +136,10 @@ class RunFolder:
     @property
     def seconds(self) -> float:
         """Seconds that the run has taken so far, by its run.json."""
-        return float(_read_json(self.path / "run.json").get("seconds") or 0.0)
+        seconds = _read_json(self.path / "run.json").get("seconds") or 0.0
+        if not isinstance(seconds, int | float):
+            raise StoreError(f"{self.path / 'run.json'}: seconds is {seconds!r}: restore it")
+        return float(seconds)
 
     def write_recipe(self, toml: str) -> None:
         """Keep the resolved recipe."""
@@ -348,8 +351,10 @@ def _read_json(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("no object")
     except ValueError as error:
-        raise StoreError(f"{path} is no JSON: {error}; run again") from error
+        raise StoreError(f"{path} is no JSON: {error}; restore it or delete it") from error
     return content
 
 
