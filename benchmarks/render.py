@@ -140,6 +140,12 @@ GROUPS = (
         "python benchmarks/scan.py",
     ),
     Group(
+        "startup",
+        "How soon the command line answers",
+        "In fresh processes; torch is not imported.",
+        "python benchmarks/startup.py",
+    ),
+    Group(
         "kill",
         "Killed and resumed",
         "kill -9 at random moments of a run, then `--resume`: the rounds must come out equal.",
