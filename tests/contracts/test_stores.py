@@ -15,6 +15,7 @@ import time
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,25 @@ def test_a_full_disk_keeps_what_was_stored(tmp_path: Path) -> None:
         book.append([big])
         assert len(book) == len(before[0]) + 1
     assert len(read_events(tmp_path / "b.sqlite")) == len(before[0]) + 1
+
+
+def test_a_log_without_room_is_a_full_disk(tmp_path: Path, monkeypatch: Any) -> None:
+    """The index of the log is memory: where it cannot grow SQLite speaks of an I/O error."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    book = SqliteBook(tmp_path / "b.sqlite")
+    monkeypatch.setattr("handful.store.sqlite._select", fails)
+    for free, said in ((1000, "disk is full.*free some space"), (2**30, "check the disk")):
+        monkeypatch.setattr(
+            "handful.store.sqlite.disk_usage", lambda _, f=free: SimpleNamespace(free=f)
+        )
+        with pytest.raises(StoreError, match=said):
+            book.refresh()
+    book.close()
 
 
 def test_a_newer_book_is_refused(tmp_path: Path) -> None:

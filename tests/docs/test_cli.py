@@ -199,6 +199,9 @@ def test_options_of_a_run_reach_the_recipe(
     assert call("run", bars, "--config", "mine.toml", "--recipe", "ccl") == 2
     assert call("run", bars, "--config", "none.toml") == 2
     assert "none.toml cannot be read" in capsys.readouterr().err
+    Path("broken.toml").write_text("x = [")
+    assert call("run", bars, "--config", "broken.toml") == 2
+    assert "--config broken.toml: the recipe is no TOML" in capsys.readouterr().err
     assert not seen
 
 

@@ -503,6 +503,35 @@ def test_a_disk_that_fills_up(done: RunRecord, tmp_path: Path, monkeypatch: Any)
     assert figures(record) == figures(done)
 
 
+def test_every_file_of_a_run_meets_a_full_disk_in_words(tmp_path: Path, monkeypatch: Any) -> None:
+    """Whichever file finds no room, one sentence says so, and --resume ends the run."""
+    sync = os.fsync
+    full = ""
+
+    def fsync(descriptor: int) -> None:
+        if full and full in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr("handful.store.files.os.fsync", fsync)
+    names = ("figures.npz", "report.html", "predictions.csv", "labels.csv", "training.csv")
+    for full in names:
+        with pytest.raises(StoreError, match=f"disk is full: {full}"):
+            run_whole(blobs(), recipe("probe", **TINY), out=tmp_path / full[:4])
+        assert not list((tmp_path / full[:4]).glob("*.part"))
+        assert not (tmp_path / full[:4] / "lock").exists()
+    full = ""
+    record = run_whole(blobs(), None, out=tmp_path / "trai", resume=True)
+    assert (record.path / "report.html").exists()
+
+
+def test_a_recipe_that_was_damaged(done: RunRecord, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(done.path, tmp_path / "r"))
+    (copy / "recipe.toml").write_text("x = [")
+    with pytest.raises(RecipeError, match=r"recipe\.toml cannot be read .*: restore it"):
+        run(blobs(), None, out=copy, resume=True)
+
+
 def test_a_finished_run_resumes_to_itself(done: RunRecord) -> None:
     again = run(blobs(), None, out=done.path, resume=True)
     assert figures(again) == figures(done)

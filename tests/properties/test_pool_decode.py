@@ -390,6 +390,4 @@ def test_reasons_are_one_printable_line():
 
 def test_a_tiff_file_whose_writing_broke_off() -> None:
     with pytest.raises(PoolError, match="without a page"):
-        look(b"II*\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00")
-    with pytest.raises(PoolError, match="without a page"):
         look(b"II*\x00\x00\x00\x00\x00")

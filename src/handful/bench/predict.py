@@ -14,6 +14,7 @@ from handful.bench.score import predict as classify
 from handful.errors import InputError
 from handful.paths import to_text
 from handful.pool import Reading, open_data, verify
+from handful.pool.ids import counted
 from handful.progress import Progress, Silent
 from handful.recipes import from_toml
 from handful.store import PREDICTION_COLUMNS, load_model
@@ -58,7 +59,7 @@ def predict(
     pool = open_data(data, data_root=data_root, progress=progress, **asdict(how)).pool
     _check_kind(pool, card, model)
     if broken := verify(pool, progress):
-        say(f"{len(broken)} images cannot be read and are left out")
+        say(f"{counted(len(broken), 'image')} cannot be read, hence left out")
     good = np.setdiff1d(np.arange(len(pool)), list(broken))
     if not good.size:
         raise InputError(f"{data} holds no readable image: `handful data` says why")

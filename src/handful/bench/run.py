@@ -28,7 +28,7 @@ from handful import __version__, geometry
 from handful.bench.machine import machine, versions
 from handful.bench.score import Scored, Scorer
 from handful.bench.split import balanced, has_official, limit, split
-from handful.errors import InputError, RecipeError
+from handful.errors import HandfulError, InputError, RecipeError
 from handful.events import class_events
 from handful.loop import Plan, drive, loop
 from handful.oracles import NoisyOracle, TableOracle, TruthOracle
@@ -587,7 +587,12 @@ def _opening(ready: Prepared, folder: RunFolder) -> str:
 def _kept_recipe(out: Path) -> Recipe | None:
     """The recipe that a run began with."""
     path = out / "recipe.toml"
-    return from_toml(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return from_toml(path.read_text(encoding="utf-8"))
+    except (HandfulError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read ({error}): restore it") from error
 
 
 def _who_answers(out: Path, given: str | None, began: Mapping[str, Any]) -> str:

@@ -158,6 +158,9 @@ def choose(
             raise InputError(f"--config {config} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise InputError(f"--config {config} is no UTF-8 text: give a TOML file") from error
+        except RecipeError as error:
+            error.args = (f"--config {config}: {error}",)
+            raise
     elif recipe is None and learner is not None:
         base = Made(learner, LearnerPart(learner))
     else:

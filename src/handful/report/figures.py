@@ -8,9 +8,9 @@ that the report can be made again later from the run folder alone.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from handful.errors import InputError, RunFolderError
+from handful.store.files import write_whole
 from handful.types import Array, Classes, Pool, Snapshot
 
 FILE = "figures.npz"
@@ -112,13 +113,9 @@ def collect(
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    content = BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_whole(path, content.getvalue())
 
 
 def keep_stage(folder: Path | str, snapshot: Snapshot, rng: np.random.Generator) -> None:

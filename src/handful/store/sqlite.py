@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from shutil import disk_usage
 from threading import RLock
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ __all__ = ["SqliteBook", "read_events"]
 
 _COLUMNS = "seq, id, kind, at, person, seen_rev, ms, undoes, data"
 _SECONDS_TO_WAIT = 30.0
+_LITTLE_ROOM = 2**16  # bytes
 
 
 class SqliteBook(LabelBook):
@@ -169,7 +171,9 @@ def _reported(path: Path, error: sqlite3.Error) -> StoreError:
         return StoreError(f"{path} is in use by another process: end that one first")
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreError(f"{path} is damaged or no book: restore it from a copy")
-    return StoreError(f"the book {path} cannot be used: {error}")
+    if code == sqlite3.SQLITE_IOERR and disk_usage(path.parent).free < _LITTLE_ROOM:
+        return full_disk(path)  # the index of the log could not grow
+    return StoreError(f"the book {path} cannot be used: {error}; check the disk and its rights")
 
 
 def _code(error: sqlite3.Error) -> int | None:
