@@ -159,6 +159,8 @@ class ScoreRule:
         raise TypeError(f"{type(self).__name__} defines no score(snapshot, rng)")
 
     def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
+        for part in sorted(self.needs):
+            snapshot.part(part, self.name)  # the error names the rule
         rows = np.flatnonzero(snapshot.open)
         scores = np.asarray(self.score(snapshot, rng))[rows]
         best = top_k(scores, k, rng, ties=self.ties, who=f"{self.name} on {snapshot.learner}")

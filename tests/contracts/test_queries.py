@@ -192,6 +192,23 @@ def test_the_contract_wants_a_frozen_dataclass() -> None:
         contract.test_is_a_frozen_rule_with_defaults()
 
 
+def test_a_rule_as_the_guide_writes_it_keeps_the_contract() -> None:
+    class FirstColumn(ScoreRule):
+        """Ask where class 0 is most likely."""
+
+        needs = frozenset({"proba"})
+        name = "first-column"
+
+        def score(self, snapshot: Snapshot, rng: np.random.Generator) -> Any:
+            return snapshot.proba[:, 0]
+
+    contract = contract_for(FirstColumn())
+    tests = [name for name in dir(contract) if name.startswith("test_")]
+    assert len(tests) > 6
+    for name in tests:
+        getattr(contract, name)()
+
+
 def test_all_parts_can_be_made_up() -> None:
     for shape in ("plain", "duplicates", "constant", "saturated"):
         snapshot = Snapshot.from_arrays(**made_up_parts(PARTS, 9, shape=shape))
