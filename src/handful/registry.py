@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
-from handful.errors import InputError, RecipeError, UnknownName
+from handful.errors import InputError, MissingPart, RecipeError, UnknownName
 from handful.types import Array, Picks, Snapshot
 
 __all__ = [
@@ -159,9 +159,10 @@ class ScoreRule:
         raise TypeError(f"{type(self).__name__} defines no score(snapshot, rng)")
 
     def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
-        for part in sorted(self.needs):
-            snapshot.part(part, self.name)  # the error names the rule
         rows = np.flatnonzero(snapshot.open)
-        scores = np.asarray(self.score(snapshot, rng))[rows]
+        try:
+            scores = np.asarray(self.score(snapshot, rng))[rows]
+        except MissingPart as error:  # snapshot.proba does not know who asks
+            raise MissingPart(str(error).replace("this rule", self.name, 1)) from error
         best = top_k(scores, k, rng, ties=self.ties, who=f"{self.name} on {snapshot.learner}")
         return snapshot.picks(rows[best])

@@ -128,9 +128,10 @@ class NeedsLessThanItSays(Fine):
     needs: ClassVar[frozenset[str]] = frozenset({"proba", "embedding"})
 
 
-class NamesNoRule(Fine):
-    def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
-        return snapshot.part("proba")[:, 0]
+class NamesNoRule(Fine):  # a rule without scores has to say its name itself
+    def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Picks:
+        best = np.argsort(-snapshot.proba[:, 0])
+        return snapshot.picks(best[snapshot.open[best]][:k])
 
 
 class NeedsWhatNobodyKnows(Fine):
