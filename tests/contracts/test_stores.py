@@ -404,6 +404,16 @@ def test_one_process_writes_a_run(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "lock").exists()
 
 
+def test_a_read_only_folder_is_refused_with_its_remedy(tmp_path: Path, monkeypatch: Any) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(RunFolderError, match="Read-only file system; choose another folder"):
+        RunFolder.create(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_lock_taken_away_meanwhile_is_taken_anew(tmp_path: Path, monkeypatch: Any) -> None:
     """Between opening the file and locking it, the one before may have removed it."""
     locks, calls = lock_module._locks, 0

@@ -19,8 +19,12 @@ LEARNER = {"epochs": 15}  # the published schedule has 10: 1,797 images make sho
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="A new folder for the run. [handful-runs/demo, made anew each time]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="A new folder for the run. [handful-runs/demo, made anew each time]",
+)
 @click.option("--seed", type=int, default=0, metavar="N",
               help="Every draw follows from it: --seed 1. [0]")  # fmt: skip
 @common
