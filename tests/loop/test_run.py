@@ -354,7 +354,7 @@ def test_minutes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", ["acc", "acc=", "acc=2", "acc=0", "stedy", "acc=x"])
 def test_until_what(bad: str) -> None:
-    with pytest.raises(RecipeError, match=r"acc=\.95 or steady"):
+    with pytest.raises(RecipeError, match=r"write acc=\.95 .* or steady"):
         Until.parse(bad)
     with pytest.raises(RecipeError, match="above 0"):
         Until.parse(None, 0)
