@@ -7,6 +7,7 @@ a label.  Each of them owns what it does next.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,7 @@ from handful.training import (
 from handful.types import Array, Pool, Weights
 
 __all__ = ["AutoEncoderOptions", "LatentSpace", "by_class"]
+LEAST_STEPS = 300  # of pre-training, unless epochs are asked for
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class AutoEncoderOptions:
     augment: Literal["none", "glyph", "photo", "auto"] = "none"  # auto: by channels and size
     pretrain_epochs: int | None = None  # 50 published, 15 fast
     pretrain_steps: int | None = None  # at most; unlimited published, 1,500 fast
+    least_steps: int | None = None  # of pre-training: 300 where the schedule sets the epochs
     lr: float = 1e-3  # of Adam
     batch_size: int = 256  # of the stream of all images
     precision: Precision = "32-true"  # bf16-mixed is faster where the processor has it
@@ -98,14 +101,19 @@ class LatentSpace:
         Returns the number of images that passed.
         """
         o, images = self.options, self.images
+        fast = o.schedule == "fast"
+        least = o.least_steps
+        if least is None:  # an epoch of a small folder is a step or two
+            least = LEAST_STEPS if o.pretrain_epochs is None else 0
+        epochs = o.pretrain_epochs or (15 if fast else 50)
+        epochs = max(epochs, math.ceil(least / math.ceil(len(images) / o.batch_size)))
         self._measure(images)
         with seeded(rng):
             self._network = self._new_network()
-        fast = o.schedule == "fast"
         figures = pretrain_autoencoder(
             self.network,
             images,
-            epochs=o.pretrain_epochs or (15 if fast else 50),
+            epochs=epochs,
             steps=o.pretrain_steps or (1500 if fast else None),
             lr=o.lr,
             batch_size=o.batch_size,

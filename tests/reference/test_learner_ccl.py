@@ -107,6 +107,20 @@ def test_options_are_settled_by_the_schedule() -> None:
     assert CCLOptions(similarity="cosine", tau=0.5).resolved().tau == 0.5
 
 
+def test_a_small_folder_gets_steps_enough_unless_epochs_are_asked_for() -> None:
+    x, y = glyphs(40)
+    options = {**TINY, "pretrain_epochs": None, "epochs": None, "schedule": "fast"}
+    learner = CCL(CCLOptions(**options))
+    v = view(pool_of(x), some(y, [0, 1, 2]))
+    fit = learner.fit(v, rng_for(0, 0, "fit"), Silent())
+    # batches of 32 and 8 rows: 2 steps an epoch; 300 and 60 steps, 3 labelled images in each
+    assert fit.images == 150 * 40 + 30 * 40 + 60 * 3
+    kept = CCLOptions(schedule="fast").resolved()
+    assert kept.resolved() == kept  # what a run writes down trains the same when read again
+    asked = CCLOptions(pretrain_epochs=2, epochs=1).resolved()
+    assert (asked.least_steps, asked.least_round_steps) == (0, 0)
+
+
 def test_centroids_start_at_the_class_means() -> None:
     x, y = glyphs()
     known = some(y, [0, 1, 2, 3, 4, 5])

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from handful import geometry
 from handful.errors import InputError, RecipeError
-from handful.latent import AutoEncoderOptions, LatentSpace, by_class
+from handful.latent import LEAST_STEPS, AutoEncoderOptions, LatentSpace, by_class
 from handful.losses.ccl import Form, Similarity, ccl_loss
 from handful.losses.dec import clustering_loss, student_log_assignment, target
 from handful.progress import Progress
@@ -51,6 +51,7 @@ from handful.training import (
 from handful.types import Array, Fit, Snapshot, View, Weights
 
 __all__ = ["CCL", "CCLOptions"]
+LEAST_ROUND_STEPS = 60  # an epoch of a small folder is a step or two
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +68,7 @@ class CCLOptions(AutoEncoderOptions):
     w_clu: float = 0.1  # weight of the clustering loss
     w_ccl: float = 1.0  # 0: plain clustering, the labelled stream is not drawn
     epochs: int | None = None  # of a round: 10 published, 3 fast
+    least_round_steps: int | None = None  # 60 where the schedule sets the epochs
     labelled_batch: int = 128  # at most, of the labelled stream
     labelled_stream: bool = True  # False: L_ccl on what happens to be in the batch
     balanced_labelled: bool = False  # the labelled stream draws classes evenly
@@ -87,8 +89,15 @@ class CCLOptions(AutoEncoderOptions):
     def resolved(self) -> CCLOptions:
         """Fill in what depends on the schedule and on other fields."""
         fast = self.schedule == "fast"
+        least, least_round = self.least_steps, self.least_round_steps
+        if least is None:
+            least = LEAST_STEPS if self.pretrain_epochs is None else 0
+        if least_round is None:
+            least_round = LEAST_ROUND_STEPS if self.epochs is None else 0
         return replace(
             self,
+            least_steps=least,
+            least_round_steps=least_round,
             tau=self.tau or (0.1 if self.similarity == "cosine" else 1.0),
             epochs=self.epochs if self.epochs is not None else (3 if fast else 10),
             pretrain_epochs=self.pretrain_epochs or (15 if fast else 50),
@@ -155,6 +164,7 @@ class CCL:
         """The clustering training of one round: the paper's Algorithm 1, lines 9-19."""
         o, n, space, net = self.options, len(images), self.space, self.space.network
         epochs = o.epochs or 0
+        epochs = max(epochs, math.ceil((o.least_round_steps or 0) / math.ceil(n / o.batch_size)))
         accelerator = fabric(o.precision, o.devices)
         by_gradient = [self.centroids] if o.centroid_update != "mean" else []
         self.centroids.requires_grad_(bool(by_gradient))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from handful import geometry
 from handful.errors import InputError, RecipeError
-from handful.latent import AutoEncoderOptions, LatentSpace, by_class
+from handful.latent import LEAST_STEPS, AutoEncoderOptions, LatentSpace, by_class
 from handful.losses.dec import clustering_loss, student_log_assignment, target
 from handful.progress import Progress
 from handful.registry import register_learner
@@ -54,8 +54,12 @@ class DECOptions(AutoEncoderOptions):
     def resolved(self) -> DECOptions:
         """Fill in what depends on the schedule."""
         fast = self.schedule == "fast"
+        least = self.least_steps
+        if least is None:
+            least = LEAST_STEPS if self.pretrain_epochs is None else 0
         return replace(
             self,
+            least_steps=least,
             steps=self.steps if self.steps is not None else (1500 if fast else 20_000),
             n_init=self.n_init or (4 if fast else 20),
             pretrain_epochs=self.pretrain_epochs or (15 if fast else 50),
