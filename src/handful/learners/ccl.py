@@ -163,8 +163,7 @@ class CCL:
     ) -> dict[str, float]:
         """The clustering training of one round: the paper's Algorithm 1, lines 9-19."""
         o, n, space, net = self.options, len(images), self.space, self.space.network
-        epochs = o.epochs or 0
-        epochs = max(epochs, math.ceil((o.least_round_steps or 0) / math.ceil(n / o.batch_size)))
+        epochs = self._epochs(n)
         accelerator = fabric(o.precision, o.devices)
         by_gradient = [self.centroids] if o.centroid_update != "mean" else []
         self.centroids.requires_grad_(bool(by_gradient))
@@ -211,9 +210,14 @@ class CCL:
                         check_finite(losses, stage=f"round {round}", step=step, lr=o.lr)
         space.moved()
         means = meter.means()
-        check_finite(meter.sums, stage=f"round {round}", step=step, lr=o.lr)
-        check_finite({"centroids": self.centroids}, stage=f"round {round}", step=step, lr=o.lr)
+        final = {**meter.sums, "centroids": self.centroids}
+        check_finite(final, stage=f"round {round}", step=step, lr=o.lr)
         return means
+
+    def _epochs(self, n: int) -> int:
+        o = self.options
+        least = math.ceil((o.least_round_steps or 0) / math.ceil(n / o.batch_size))
+        return max(o.epochs or 0, least)
 
     def _ccl(self, z: Tensor, cluster: NDArray[np.int64]) -> Tensor:
         o = self.options
