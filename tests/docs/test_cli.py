@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -363,7 +364,11 @@ def test_ctrl_c_keeps_the_state(tmp_path: Path, bars: Path) -> None:
     command = [sys.executable, "-m", "handful", "--quiet", "run", str(bars), *plan, "--out"]
     command.append("r")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    # a shell starts what runs in its background with SIGINT ignored, and that is inherited
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, preexec_fn=heard
+    )
     began = time.monotonic()
     while not (tmp_path / "r" / "rounds.csv").exists():
         assert process.poll() is None, process.communicate()[1]
