@@ -62,6 +62,7 @@ def test_every_registered_learner_has_an_entry():
 # --- the contract itself notices -----------------------------------------------------------
 
 
+# mypy cannot see the class behind a registry name
 class Sloppy(LEARNERS.get("probe")):  # type: ignore[misc]
     """A learner with one fault at a time."""
 
@@ -70,12 +71,14 @@ class Sloppy(LEARNERS.get("probe")):  # type: ignore[misc]
 
     def fit(self, view: Any, rng: np.random.Generator, progress: Any) -> Fit:
         if self.fault == "global":
+            # the fault on purpose: the global state, which NPY002 forbids everywhere else
             np.random.rand()  # noqa: NPY002
         fit = super().fit(view, rng, progress)
         if self.fault == "seedless":
             rng = np.random.default_rng()
             self._head.b[0] += rng.random()
         if self.fault == "reads":
+            # the same fault, hidden by putting the state back
             state = np.random.get_state()  # noqa: NPY002
             self._head.b[0] += np.random.rand()  # noqa: NPY002
             np.random.set_state(state)  # noqa: NPY002
@@ -121,6 +124,7 @@ class Sloppy(LEARNERS.get("probe")):  # type: ignore[misc]
 def test_the_contract_notices(fault, promise):
     kind = type("Faulty", (Sloppy,), {"fault": fault, "name": "probe", "__doc__": "x"})
     contract = LearnerContract()
+    # class variables set on an instance: this contract runs over a table
     contract.learner, contract.tiny = kind, kind.Options()  # type: ignore[misc]
     with pytest.raises(AssertionError):
         getattr(contract, promise)()

@@ -81,6 +81,7 @@ class AsksTooMuch(Fine):
 
 class ReadsTheGlobalState(Fine):
     def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        # the fault on purpose: a rule that reads the global state
         state = np.random.get_state()[1]  # noqa: NPY002
         return np.random.default_rng(int(state[0])).random(len(snapshot.ids))
 
@@ -253,6 +254,7 @@ def test_lists_will_do_and_ids_are_sorted() -> None:
 
 
 def test_global_states_come_back() -> None:
+    # the global state itself is what is tested here, hence NPY002 is off
     before = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002
     with pytest.raises(AssertionError, match="numpy"), global_states_untouched(3):
         np.random.rand()  # noqa: NPY002

@@ -354,6 +354,7 @@ class TestLook:
     def test_matplotlib_and_random_states_are_left_alone(self, run, tmp_path):
         render([run], tmp_path / "r.html")  # a first import of rich draws from random by itself
         settings, state = matplotlib.rcParams.copy(), random.getstate()
+        # the global state itself is what is tested here, hence NPY002 is off
         numbers = np.random.get_state()[1].copy()  # noqa: NPY002
         render([run], tmp_path / "r.html")
         assert matplotlib.rcParams.copy() == settings

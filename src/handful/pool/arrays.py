@@ -331,7 +331,7 @@ def _member(path: Path, file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
             return np.memmap(path, dtype, "r", offset, shape, order)  # type: ignore[call-overload,no-any-return]
         with file.open(info) as stream:
             return npy.read_array(stream, allow_pickle=False)
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError) as error:  # the latter: zipfile, unknown compression
         raise PoolError(f"{shown(path)!r}: {info.filename!r} is no array: {error}") from error
 
 
