@@ -1,46 +1,19 @@
-"""Distances, neighbours and k-means: exact, in blocks, on numpy arrays.
-
-Every function here takes ``(n, d)`` arrays of any float type (a memory map will do) and
-holds O(n) numbers beside its result plus a few blocks of 64 MB.  Nothing is n x n.
-Squared Euclidean distances throughout, called ``d2``.
-
-scipy and scikit-learn are imported by the functions that use them: every query rule imports
-this file, and they take a second that listing the rules should not cost.
-"""
+"""k-means: plain, seeded by class means, and its k-means++ draws."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from handful.errors import InputError
+from handful.geometry._blocks import Array, Float, Ints, check_finite, row_blocks
+from handful.geometry._distances import nearest
 
-__all__ = [
-    "Clustering",
-    "class_means",
-    "hungarian",
-    "kmeans",
-    "kmeans_plus_plus",
-    "knn",
-    "nearest",
-    "row_blocks",
-    "seeded_kmeans",
-    "seeding_probabilities",
-    "squared_distances",
-    "vote",
-]
-
-Array: TypeAlias = NDArray[Any]
-Float: TypeAlias = NDArray[np.floating[Any]]
-Ints: TypeAlias = NDArray[np.int64]
-
-BLOCK_BYTES = 64 << 20
 _logger = logging.getLogger(__name__)
 
 
@@ -50,90 +23,6 @@ class Clustering(NamedTuple):
     centres: Float
     labels: Ints
     inertia: float
-
-
-def row_blocks(
-    n: int, width: int, *, itemsize: int = 8, limit: int = BLOCK_BYTES
-) -> Iterator[slice]:
-    """Slices that cover ``n`` rows of ``width`` numbers, each at most ``limit`` bytes."""
-    rows = max(1, limit // max(1, width * itemsize))
-    for start in range(0, n, rows):
-        yield slice(start, min(n, start + rows))
-
-
-# --- distances -----------------------------------------------------------------------------
-
-
-def _working_type(x: Array) -> np.dtype[Any]:
-    return np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
-
-
-def _distance_blocks(x: Array, centres: Array) -> Iterator[tuple[slice, Float]]:
-    """Blocks of d2 = |x|^2 + |c|^2 - 2 x.c after centring both by the mean of ``x``.
-
-    Without the centring the expansion cancels: two points 1 apart at 1e4 have float32
-    distance 0.  The mean is float64, the arithmetic float32 unless ``x`` is float64.
-    """
-    if x.ndim != 2 or centres.ndim != 2 or x.shape[1] != centres.shape[1]:
-        raise InputError(
-            f"distances need (n, d) and (k, d), got {x.shape} and {centres.shape}: same d for both"
-        )
-    dtype = _working_type(x)
-    mean = x.mean(axis=0, dtype=np.float64) if len(x) else np.zeros(x.shape[1])
-    c = (centres - mean).astype(dtype)
-    c_sq = np.einsum("kd,kd->k", c, c)
-    for rows in row_blocks(len(x), max(len(c), x.shape[1])):
-        b = (x[rows] - mean).astype(dtype)
-        d2 = b @ c.T
-        d2 *= -2
-        d2 += np.einsum("nd,nd->n", b, b)[:, None]
-        d2 += c_sq
-        yield rows, np.maximum(d2, 0, out=d2)
-
-
-def squared_distances(x: Array, centres: Array) -> Float:
-    """d2 of every row to every centre, ``(n, k)``, never negative.  O(n k d) time.
-
-    float64 for a float64 ``x``, else float32.  Exact to the rounding of that type at the
-    spread of ``x``, wherever ``x`` lies: both sides are centred first.
-    """
-    out = np.empty((len(x), len(centres)), dtype=_working_type(x))
-    for rows, d2 in _distance_blocks(x, centres):
-        out[rows] = d2
-    return out
-
-
-def nearest(x: Array, centres: Array) -> tuple[Ints, Float]:
-    """Index of the nearest centre of every row and d2 to it, both ``(n,)``; ties: lower index.
-
-    O(n k d) time, O(n) memory.
-    """
-    if not len(centres):
-        raise InputError("no centre to be nearest to: hand over at least one row of centres")
-    index = np.empty(len(x), dtype=np.int64)
-    least = np.empty(len(x), dtype=_working_type(x))
-    for rows, d2 in _distance_blocks(x, centres):
-        index[rows] = d2.argmin(axis=1)
-        least[rows] = np.take_along_axis(d2, index[rows][:, None], axis=1)[:, 0]
-    return index, least
-
-
-def knn(x: Array, k: int) -> tuple[Ints, Float]:
-    """The ``min(k, n - 1)`` nearest other rows of each row, nearest first: index, d2 ``(n, k)``.
-
-    Exact: by a k-d tree up to 15 dimensions (about n log n), by blocks in O(n^2 d) above.
-    A duplicate of a row is a neighbour at distance 0; the row itself is none.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    k = min(k, len(x) - 1)
-    if k <= 0:
-        return np.empty((len(x), 0), dtype=np.int64), np.empty((len(x), 0))
-    distance, index = NearestNeighbors(n_neighbors=k).fit(x).kneighbors()
-    return index.astype(np.int64), distance**2
-
-
-# --- k-means -------------------------------------------------------------------------------
 
 
 def kmeans(x: Array, k: int, rng: Generator, *, n_init: int = 20) -> Clustering:
@@ -149,7 +38,7 @@ def kmeans(x: Array, k: int, rng: Generator, *, n_init: int = 20) -> Clustering:
 
     if len(x) < k:
         raise InputError(f"fewer images ({len(x)}) than clusters ({k}): ask for fewer clusters")
-    _check_finite(x)
+    check_finite(x)
     if (distinct := _distinct_rows(x, k)) < k:
         _logger.warning("k-means: only %d distinct rows for %d clusters", distinct, k)
         k = distinct
@@ -258,7 +147,7 @@ def seeded_kmeans(
         return kmeans(z, k, rng, n_init=n_init).centres
     if len(z) < k:
         raise InputError(f"fewer images ({len(z)}) than clusters ({k}): ask for fewer clusters")
-    _check_finite(z)
+    check_finite(z)
     means, counts = class_means(z, known, k)
     missing = counts == 0
     dtype = np.result_type(z.dtype, np.float32)
@@ -276,61 +165,3 @@ def seeded_kmeans(
         centres[sizes > 0] = moved[sizes > 0]
     centres[~missing] = means[~missing]
     return centres.astype(dtype)
-
-
-def _check_finite(x: Array) -> None:
-    bad = sum(int((~np.isfinite(x[rows])).any(axis=1).sum()) for rows in row_blocks(*x.shape))
-    if bad:
-        raise InputError(
-            f"{bad} of {len(x)} rows hold NaN or inf: lower the learning rate or check the images"
-        )
-
-
-# --- clusters and classes ------------------------------------------------------------------
-
-
-def vote(
-    clusters: Ints,
-    classes: Ints,
-    n_clusters: int,
-    n_classes: int,
-    *,
-    centres: Array | None = None,
-    fixed: Ints | None = None,
-) -> Ints:
-    """The class of each cluster ``(n_clusters,)`` by majority of the labelled images in it.
-
-    ``clusters (m,)`` and ``classes (m,)`` are those of the labelled images.  Clusters are taken
-    by falling size of their top vote, then by index; a tie goes to the class with fewer clusters
-    so far, then to the lower class.  ``fixed (n_clusters,)`` gives clusters that already stand
-    for a class (-1: none); they count, and do not vote.  A cluster without a vote takes the
-    class of the nearest one that has one, by ``centres (n_clusters, d)``; -1 without ``centres``
-    or when nothing has a class.  CCL, prediction.
-    """
-    table = np.zeros((n_clusters, n_classes), dtype=np.int64)
-    np.add.at(table, (clusters, classes), 1)
-    mapping = np.full(n_clusters, -1, dtype=np.int64) if fixed is None else fixed.astype(np.int64)
-    taken = np.bincount(mapping[mapping >= 0], minlength=n_classes)
-    top = table.max(axis=1, initial=0)
-    for j in np.argsort(-top, kind="stable"):
-        if mapping[j] >= 0 or top[j] == 0:
-            continue
-        tied = np.flatnonzero(table[j] == top[j])
-        mapping[j] = tied[np.argmin(taken[tied])]
-        taken[mapping[j]] += 1
-    silent, voted = np.flatnonzero(mapping < 0), np.flatnonzero(mapping >= 0)
-    if centres is not None and silent.size and voted.size:
-        mapping[silent] = mapping[voted[nearest(centres[silent], centres[voted])[0]]]
-    return mapping
-
-
-def hungarian(contingency: Array) -> tuple[Ints, Ints]:
-    """Rows and columns of the one-to-one map with the largest sum; ``min(shape)`` pairs.
-
-    ``contingency (R, K)`` may be rectangular: the surplus side stays unmatched.
-    O(max^3).  Kuhn 1955, by scipy's modified Jonker-Volgenant.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    rows, columns = linear_sum_assignment(contingency, maximize=True)
-    return rows.astype(np.int64), columns.astype(np.int64)

@@ -1,0 +1,40 @@
+"""Distances, neighbours and k-means: exact, in blocks, on numpy arrays.
+
+Every function here takes ``(n, d)`` arrays of any float type (a memory map will do) and
+holds O(n) numbers beside its result plus a few blocks of 64 MB.  Nothing is n x n.
+Squared Euclidean distances throughout, called ``d2``.
+
+scipy and scikit-learn are imported by the functions that use them: every query rule imports
+this package, and they take a second that listing the rules should not cost.
+"""
+
+from __future__ import annotations
+
+from handful.geometry._blocks import BLOCK_BYTES, row_blocks
+from handful.geometry._classes import hungarian, vote
+from handful.geometry._distances import nearest, squared_distances
+from handful.geometry._kmeans import (
+    Clustering,
+    class_means,
+    kmeans,
+    kmeans_plus_plus,
+    seeded_kmeans,
+    seeding_probabilities,
+)
+from handful.geometry._neighbours import knn
+
+__all__ = [
+    "BLOCK_BYTES",
+    "Clustering",
+    "class_means",
+    "hungarian",
+    "kmeans",
+    "kmeans_plus_plus",
+    "knn",
+    "nearest",
+    "row_blocks",
+    "seeded_kmeans",
+    "seeding_probabilities",
+    "squared_distances",
+    "vote",
+]
