@@ -10,12 +10,14 @@ from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_l
 from handful.queries._least_confidence import LeastConfidence, least_confidence
 from handful.queries._margin import Margin, margin, margin_from_logits, margins
 from handful.queries._random import Random, random
+from handful.queries._typiclust import TypiClust, typicality, typiclust
 
 __all__ = [
     "Entropy",
     "LeastConfidence",
     "Margin",
     "Random",
+    "TypiClust",
     "entropies",
     "entropy",
     "entropy_from_logits",
@@ -24,4 +26,6 @@ __all__ = [
     "margin_from_logits",
     "margins",
     "random",
+    "typicality",
+    "typiclust",
 ]
