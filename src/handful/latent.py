@@ -17,7 +17,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from handful.augment import Augment, augmentation, glyph, photo
+from handful.augment import AUGMENTS, Augment, augmentation
 from handful.errors import InputError, TrainingError
 from handful.networks.cae import CAE, MLPAutoEncoder, Norm
 from handful.progress import Progress
@@ -40,7 +40,10 @@ LEAST_STEPS = 300  # of pre-training, unless epochs are asked for
 
 @dataclass(frozen=True)
 class AutoEncoderOptions:
-    """The auto-encoder and its pre-training; ``None`` is settled by ``schedule``."""
+    """The auto-encoder and its pre-training; ``None`` is settled by ``schedule``.
+
+    augment : auto takes glyph or photo by channels and size; object is for gray things
+    """
 
     schedule: Literal["published", "fast"] = "published"  # as the paper, or for a CPU
     embedding_dim: int = 10  # d, the width of the latent space
@@ -49,7 +52,7 @@ class AutoEncoderOptions:
     activation: Literal["relu", "leaky"] = "relu"  # leaky: slope 0.01
     out_activation: Literal["linear", "sigmoid"] = "linear"  # of the reconstruction
     hidden: int = 256  # width of the auto-encoder for ready features
-    augment: Literal["none", "glyph", "photo", "auto"] = "none"  # auto: by channels and size
+    augment: Literal["none", "glyph", "object", "photo", "auto"] = "none"
     pretrain_epochs: int | None = None  # 50 published, 15 fast
     pretrain_steps: int | None = None  # at most; unlimited published, 1,500 fast
     least_steps: int | None = None  # of pre-training: 300 where the schedule sets the epochs
@@ -180,8 +183,7 @@ class LatentSpace:
     @property
     def augment(self) -> Augment:
         kind = augmentation(self.options.augment, self._shape[0], max(self._shape[1:]))
-        augments: dict[str, Augment] = {"none": lambda x, _: x, "glyph": glyph, "photo": photo}
-        return augments[kind]
+        return AUGMENTS[kind]
 
     def state(self) -> Weights:
         return {
