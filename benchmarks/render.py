@@ -12,152 +12,28 @@ import csv
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 
+from groups import GROUPS, Group
 from handful.metrics import holm, paired_test
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-MEASURE = "accuracy_test"
+MEASURES = {
+    "accuracy_test": "test accuracy", "ari_all": "ARI over all images", "nmi_all": "NMI over all"
+    " images", "acc_all": "ACC over all images", "ari_unlabelled": "ARI over the unlabelled images",
+}  # fmt: skip
 PERCENT = {  # the smallest count of the schedule that holds so many % of the training part
     "usps": {3: 225, 5: 375, 10: 750},
     "mnist": {1: 500, 3: 1500, 5: 2500, 10: 5000},
     "fashion_mnist": {1: 500, 3: 1500, 5: 2500, 10: 5000},
 }
-NAMES = {"usps": "USPS", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits"}
+NAMES = {
+    "usps": "USPS", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits",
+    "stl10": "STL-10", "cifar10": "CIFAR-10", "cifar100_20": "CIFAR-100-20 (its test part)",
+}  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Group:
-    """One file of results: what it shows and how it is made."""
-
-    bench: str
-    title: str
-    shows: str
-    command: str
-    tables: tuple[int, ...] = ()  # of the paper, printed beside ours
-    pairs: tuple[tuple[str, str], ...] = ()  # recipes compared over the same seeds
-    borrows: tuple[str, ...] = ()  # other files that hold runs of those recipes
-
-
-GROUPS = (
-    Group(
-        "usps",
-        "USPS: accuracy from few labels",
-        "All 9,298 images, split 80/20, the published schedule. Test accuracy, the share of the"
-        " held-out fifth that is named right. The paper reads its rows at 3, 5 and 10 % of the"
-        " training part; ours are the same counts.",
-        "python benchmarks/run_all.py usps usps_more",
-        (5,),
-        (("ccl-student", "ccl"), ("ccl-student", "probe"), ("ccl", "probe")),
-    ),
-    Group(
-        "forms_digits",
-        "The printed forms on digits",
-        "Which reading of Eq. 7 stands for `ccl` on USPS is decided here, on digits, by the best"
-        " mean over all counts.",
-        "python benchmarks/run_all.py forms_digits",
-    ),
-    Group(
-        "forms",
-        "Every form of the labelled loss, and the controls",
-        "USPS, one seed. The printed forms of Eq. 7, the Student form with and without"
-        " augmentation, clustering alone, logistic regression on pixels, a supervised network.",
-        "python benchmarks/run_all.py forms",
-    ),
-    Group(
-        "clustering",
-        "What the labelled loss adds to clustering",
-        "The paper's Table 2: the same learner with and without the labelled term, at 3 % labels.",
-        "python benchmarks/run_all.py clustering clustering_mnist",
-        (2,),
-        (("ccl", "ccl-clustering-only"), ("ccl-student", "ccl-clustering-only")),
-        ("mnist",),
-    ),
-    Group(
-        "mnist",
-        "MNIST",
-        "Split 80/20 of the 60,000. Logistic regression on pixels is the control.",
-        "python benchmarks/run_all.py mnist mnist_ccl large_random mnist_published",
-        (3,),
-        (("ccl-student", "ccl"), ("ccl-student", "probe"), ("ccl-student", "ccl-student+random")),
-    ),
-    Group(
-        "fashion",
-        "Fashion-MNIST",
-        "Split 80/20 of the 60,000. Logistic regression on pixels is the control.",
-        "python benchmarks/run_all.py fashion fashion_ccl large_random",
-        (4,),
-        (("ccl-student", "ccl"), ("ccl-student", "probe"), ("ccl-student", "ccl-student+random")),
-    ),
-    Group(
-        "fashion_why",
-        "What holds the Student form back on Fashion-MNIST",
-        "One change at a time, one seed, up to 500 labels. A diagnosis: no default was chosen"
-        " from it.",
-        "python benchmarks/run_all.py fashion_why",
-    ),
-    Group(
-        "refresh",
-        "A cheaper refresh of P",
-        "MNIST, the fast schedule: P from a forward pass over all images every 80 steps, or from"
-        " the q that the training passes leave behind.",
-        "python benchmarks/run_all.py mnist refresh",
-        pairs=(("ccl-student running q", "ccl-student"),),
-    ),
-    Group(
-        "queries",
-        "Entropy against random queries",
-        "USPS, the same learner, the same seeds; only the rule differs.",
-        "python benchmarks/run_all.py queries",
-        pairs=(("ccl-student+entropy", "ccl-student+random"),),
-    ),
-    Group(
-        "demo",
-        "The demo",
-        "`handful demo`: 1,797 digits, scored on the images that nobody was asked about.",
-        "python benchmarks/demo.py",
-    ),
-    Group(
-        "throughput",
-        "Training speed",
-        "Images a second, against a bare loop of PyTorch with the same network and the same"
-        " two streams of images, in one run.",
-        "python benchmarks/throughput.py",
-    ),
-    Group(
-        "queries_scale",
-        "A million images",
-        "Each rule, and the loop, on 1,000,000 x 10 probabilities.",
-        "python benchmarks/queries_scale.py",
-    ),
-    Group(
-        "scan",
-        "Scanning a folder",
-        "20,000 JPEG files of 30 kB: headers read, bytes hashed.",
-        "python benchmarks/scan.py",
-    ),
-    Group(
-        "startup",
-        "How soon the command line answers",
-        "In fresh processes; torch is not imported.",
-        "python benchmarks/startup.py",
-    ),
-    Group(
-        "kill",
-        "Killed and resumed",
-        "kill -9 at random moments of a run, then `--resume`: the rounds must come out equal.",
-        "python benchmarks/kill.py",
-    ),
-    Group(
-        "fresh_clone",
-        "A fresh clone",
-        "An empty folder and an empty cache: clone, `make demo`, `make test`.",
-        "python benchmarks/fresh_clone.py",
-    ),
-)
 
 Row = dict[str, str]
 Table = list[list[str]]
@@ -215,11 +91,13 @@ def points(rows: Iterable[Row], data: str) -> list[int]:
     return sorted({measured[round(i * step)] for i in range(6)})
 
 
-def curve(rows: Sequence[Row], data: str, paper: Sequence[Row] = ()) -> str:
-    """Test accuracy of one data set: a line for each recipe and variant, a column a count."""
+def curve(
+    rows: Sequence[Row], data: str, paper: Sequence[Row] = (), measure: str = "accuracy_test"
+) -> str:
+    """One measure on one data set: a line for each recipe and variant, a column a count."""
     cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row["metric"] == MEASURE and row["data"] == data and row["labels"]:
+        if row["metric"] == measure and row["data"] == data and row["labels"]:
             labels = int(float(row["labels"]))
             cells[row["recipe"], row["variant"]][labels].append(float(row["value"]))
     by_grid: dict[tuple[int, ...], list[tuple[str, str]]] = defaultdict(list)
@@ -232,17 +110,20 @@ def curve(rows: Sequence[Row], data: str, paper: Sequence[Row] = ()) -> str:
             + [spread(cells[recipe, variant][n]) for n in grid]
             for recipe, variant in sorted(lines)
         ]
-        table += _published_lines(paper, data, grid)
+        table += _published_lines(paper, data, grid, measure)
         parts.append(
             markdown(["recipe", "variant", "seeds", *(f"{n:,} labels" for n in grid)], table)
         )
     return "\n\n".join(parts)
 
 
-def _published_lines(paper: Sequence[Row], data: str, grid: Sequence[int]) -> Table:
+def _published_lines(paper: Sequence[Row], data: str, grid: Sequence[int], measure: str) -> Table:
     lines: dict[str, dict[int, str]] = defaultdict(dict)
     for row in paper:
-        count = PERCENT.get(data, {}).get(int(row["percent"]))
+        if "percent" in row:  # CCL prints shares of the training part, and accuracy alone
+            count = PERCENT.get(data, {}).get(int(row["percent"]))
+        else:
+            count = int(row["labels"]) if row["metric"] == measure else None
         if row["data"] == data and count is not None and count in grid:
             lines[row["method"]][count] = row["value"]
     return [
@@ -251,14 +132,16 @@ def _published_lines(paper: Sequence[Row], data: str, grid: Sequence[int]) -> Ta
     ]
 
 
-def comparisons(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> str:
+def comparisons(
+    rows: Sequence[Row], pairs: Sequence[tuple[str, str]], measure: str = "accuracy_test"
+) -> str:
     """Paired t tests over common seeds, corrected by Holm over the group; empty without any.
 
     A control that knows no schedule is compared with both; ``ccl`` stands for each printed form.
     """
     scores: dict[tuple[str, str, str, int], dict[str, float]] = defaultdict(dict)
     for row in rows:
-        if row["metric"] == MEASURE and row["labels"]:
+        if row["metric"] == measure and row["labels"]:
             key = (row["data"], row["recipe"], row["variant"], int(float(row["labels"])))
             scores[key][row["seed"]] = float(row["value"])
     found = []
@@ -340,12 +223,13 @@ def section(group: Group, folder: Path, paper: Path) -> str:
     if not rows:
         return head + f"Not run yet: `{group.command}`."
     parts = []
-    for data in sorted({row["data"] for row in rows if row["metric"] == MEASURE and row["labels"]}):
-        name = NAMES.get(data, data)
-        parts.append(
-            f"{name}, test accuracy:\n\n{curve(rows, data, published(paper, group.tables))}"
-        )
-    if tests := comparisons(rows, group.pairs):
+    printed = published(paper / f"{group.paper}.csv", group.tables)
+    for measure in group.measures:
+        shown = {row["data"] for row in rows if row["metric"] == measure and row["labels"]}
+        for data in sorted(shown):
+            title = f"{NAMES.get(data, data)}, {MEASURES[measure]}:"
+            parts.append(f"{title}\n\n{curve(rows, data, printed, measure)}")
+    if tests := comparisons(rows, group.pairs, group.measures[0]):
         parts.append(tests)
     columns = _columns_of_rounds() if parts else set()
     others = [row for row in rows if row["metric"] not in columns]
@@ -370,8 +254,9 @@ def page(folder: Path, paper: Path) -> str:
         "# Results\n\n"
         "Every figure on this page is rendered by `make results` from rows that a benchmark"
         " appended to `benchmarks/results/`. Nothing is typed in. Lines marked *published* are"
-        " the figures that the CCL paper prints (Roda and Geva, 2024, Tables 2 to 5); their"
-        " seeds and splits are the authors' own. A standard deviation stands where there are"
+        " the figures that a paper prints (CCL: Roda and Geva, 2024, Tables 2 to 5; DSAC: Zhao,"
+        " Chen and Zhou, 2024, Tables I to III); their seeds and splits are the authors'"
+        " own. A standard deviation stands where there are"
         " three seeds or more. How the comparisons are kept fair: [protocol](protocol.md).\n\n"
     )
     return intro + "\n\n".join(section(group, folder, paper) for group in GROUPS) + "\n"
@@ -383,8 +268,9 @@ def readme_block(folder: Path, paper: Path) -> str:
     for bench in ("usps", "mnist", "fashion"):
         group = next(g for g in GROUPS if g.bench == bench)
         rows = load(folder, bench)
-        paper_rows = [r for r in published(paper, group.tables) if r["method"] == "ccl"]
-        for data in sorted({row["data"] for row in rows if row["metric"] == MEASURE}):
+        printed = published(paper / f"{group.paper}.csv", group.tables)
+        paper_rows = [r for r in printed if r["method"] == "ccl"]
+        for data in sorted({row["data"] for row in rows if row["metric"] == "accuracy_test"}):
             name = NAMES.get(data, data)
             parts.append(f"**{name}**, test accuracy:\n\n{curve(rows, data, paper_rows)}")
             parts.append(provenance(rows))
@@ -412,7 +298,7 @@ def put(text: str, block: str) -> str:
 def rendered(root: Path = ROOT) -> dict[Path, str]:
     """Every rendered file with what it should say."""
     folder = root / "benchmarks" / "results"
-    paper = root / "benchmarks" / "published" / "ccl.csv"
+    paper = root / "benchmarks" / "published"
     readme = root / "README.md"
     return {
         root / "docs" / "results.md": page(folder, paper),

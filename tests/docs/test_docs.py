@@ -41,6 +41,7 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+groups = load(ROOT / "benchmarks" / "groups.py")  # render imports it by this name
 render = load(ROOT / "benchmarks" / "render.py")
 cards = load(ROOT / "docs" / "cards.py")
 
@@ -234,6 +235,32 @@ def test_the_published_figures_are_complete() -> None:
     assert [ccl["4", p] for p in ("1", "3", "5", "10")] == ["0.490", "0.671", "0.697", "0.758"]
 
 
+def test_the_published_figures_of_dsac_are_complete() -> None:
+    with (ROOT / "benchmarks" / "published" / "dsac.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [sum(r["table"] == t for r in rows) for t in "123"] == [135, 135, 40]
+    dsac = {(r["table"], r["data"], r["labels"], r["metric"]): r["value"]
+            for r in rows if r["method"] == "dsac"}  # fmt: skip
+    counts = ("20", "40", "60", "80", "100")
+    ari = {d: [dsac["1", d, n, "ari_all"] for n in counts] for d in ("stl10", "cifar10")}
+    assert ari["stl10"] == ["0.7590", "0.8058", "0.8069", "0.8123", "0.8210"]
+    assert ari["cifar10"] == ["0.4354", "0.7553", "0.7646", "0.7672", "0.7664"]
+    assert dsac["3", "stl10", "80", "ari_all"] == "0.8156"  # Table I prints .8123
+
+
+def test_figures_of_a_paper_stand_by_their_label_counts(tmp_path: Path) -> None:
+    paper = render.published(ROOT / "benchmarks" / "published" / "dsac.csv", (1,))
+    measured = [
+        {"data": "stl10", "recipe": "dsac", "variant": "frozen", "labels": str(n), "seed": "0",
+         "metric": "ari_all", "value": "0.5"}
+        for n in (20, 40)
+    ]  # fmt: skip
+    lines = render.curve(measured, "stl10", paper, "ari_all").splitlines()
+    assert "| dsac | published |  | 0.7590 | 0.8058 |" in lines
+    assert "| dsac | frozen | 1 | 0.500 | 0.500 |" in lines
+    assert not any(line.startswith("| sdec") for line in lines)  # 200 labels and more
+
+
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     """Measured rows as a benchmark appends them, one of them measured twice."""
@@ -256,7 +283,7 @@ def rows(tmp_path: Path) -> Path:
 
 
 def test_tables_show_means_spread_and_the_paper(rows: Path) -> None:
-    text = render.page(rows, ROOT / "benchmarks" / "published" / "ccl.csv")
+    text = render.page(rows, ROOT / "benchmarks" / "published")
     ours = next(line for line in text.splitlines() if line.startswith("| ccl | published | 3"))
     spread = np.std([0.90, 0.91, 0.92], ddof=1)
     assert ours == f"| ccl | published | 3 | 0.910 ± {spread:.3f} | 0.930 ± 0.000 | 0.950 ± 0.000 |"
@@ -293,9 +320,9 @@ def test_comparisons_are_paired_and_corrected() -> None:
 
 
 def test_what_has_not_run_says_so(tmp_path: Path) -> None:
-    text = render.page(tmp_path, tmp_path / "none.csv")
+    text = render.page(tmp_path, tmp_path / "none")
     assert text.count("Not run yet") == len(render.GROUPS)
-    assert "not run yet" in render.readme_block(tmp_path, tmp_path / "none.csv")
+    assert "not run yet" in render.readme_block(tmp_path, tmp_path / "none")
 
 
 def test_a_block_replaces_only_itself() -> None:

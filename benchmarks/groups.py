@@ -1,0 +1,138 @@
+"""What the results page shows: one group for each file of results, in the page's order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Group:
+    """One file of results: what it shows and how it is made."""
+
+    bench: str
+    title: str
+    shows: str
+    command: str
+    tables: tuple[int, ...] = ()  # of the paper, printed beside ours
+    pairs: tuple[tuple[str, str], ...] = ()  # recipes compared over the same seeds
+    borrows: tuple[str, ...] = ()  # other files that hold runs of those recipes
+    paper: str = "ccl"  # whose tables: published/NAME.csv
+    measures: tuple[str, ...] = ("accuracy_test",)  # the first one is compared over seeds
+
+
+GROUPS = (
+    Group(
+        "usps",
+        "USPS: accuracy from few labels",
+        "All 9,298 images, split 80/20, the published schedule. Test accuracy, the share of the"
+        " held-out fifth that is named right. The paper reads its rows at 3, 5 and 10 % of the"
+        " training part; ours are the same counts.",
+        "python benchmarks/run_all.py usps usps_more",
+        (5,),
+        (("ccl-student", "ccl"), ("ccl-student", "probe"), ("ccl", "probe")),
+    ),
+    Group(
+        "forms_digits",
+        "The printed forms on digits",
+        "Which reading of Eq. 7 stands for `ccl` on USPS is decided here, on digits, by the best"
+        " mean over all counts.",
+        "python benchmarks/run_all.py forms_digits",
+    ),
+    Group(
+        "forms",
+        "Every form of the labelled loss, and the controls",
+        "USPS, one seed. The printed forms of Eq. 7, the Student form with and without"
+        " augmentation, clustering alone, logistic regression on pixels, a supervised network.",
+        "python benchmarks/run_all.py forms",
+    ),
+    Group(
+        "clustering",
+        "What the labelled loss adds to clustering",
+        "The paper's Table 2: the same learner with and without the labelled term, at 3 % labels.",
+        "python benchmarks/run_all.py clustering clustering_mnist",
+        (2,),
+        (("ccl", "ccl-clustering-only"), ("ccl-student", "ccl-clustering-only")),
+        ("mnist",),
+    ),
+    Group(
+        "mnist",
+        "MNIST",
+        "Split 80/20 of the 60,000. Logistic regression on pixels is the control.",
+        "python benchmarks/run_all.py mnist mnist_ccl large_random mnist_published",
+        (3,),
+        (("ccl-student", "ccl"), ("ccl-student", "probe"), ("ccl-student", "ccl-student+random")),
+    ),
+    Group(
+        "fashion",
+        "Fashion-MNIST",
+        "Split 80/20 of the 60,000. Logistic regression on pixels is the control.",
+        "python benchmarks/run_all.py fashion fashion_ccl large_random",
+        (4,),
+        (("ccl-student", "ccl"), ("ccl-student", "probe"), ("ccl-student", "ccl-student+random")),
+    ),
+    Group(
+        "fashion_why",
+        "What holds the Student form back on Fashion-MNIST",
+        "One change at a time, one seed, up to 500 labels. A diagnosis: no default was chosen"
+        " from it.",
+        "python benchmarks/run_all.py fashion_why",
+    ),
+    Group(
+        "refresh",
+        "A cheaper refresh of P",
+        "MNIST, the fast schedule: P from a forward pass over all images every 80 steps, or from"
+        " the q that the training passes leave behind.",
+        "python benchmarks/run_all.py mnist refresh",
+        pairs=(("ccl-student running q", "ccl-student"),),
+    ),
+    Group(
+        "queries",
+        "Entropy against random queries",
+        "USPS, the same learner, the same seeds; only the rule differs.",
+        "python benchmarks/run_all.py queries",
+        pairs=(("ccl-student+entropy", "ccl-student+random"),),
+    ),
+    Group(
+        "demo",
+        "The demo",
+        "`handful demo`: 1,797 digits, scored on the images that nobody was asked about.",
+        "python benchmarks/demo.py",
+    ),
+    Group(
+        "throughput",
+        "Training speed",
+        "Images a second, against a bare loop of PyTorch with the same network and the same"
+        " two streams of images, in one run.",
+        "python benchmarks/throughput.py",
+    ),
+    Group(
+        "queries_scale",
+        "A million images",
+        "Each rule, and the loop, on 1,000,000 x 10 probabilities.",
+        "python benchmarks/queries_scale.py",
+    ),
+    Group(
+        "scan",
+        "Scanning a folder",
+        "20,000 JPEG files of 30 kB: headers read, bytes hashed.",
+        "python benchmarks/scan.py",
+    ),
+    Group(
+        "startup",
+        "How soon the command line answers",
+        "In fresh processes; torch is not imported.",
+        "python benchmarks/startup.py",
+    ),
+    Group(
+        "kill",
+        "Killed and resumed",
+        "kill -9 at random moments of a run, then `--resume`: the rounds must come out equal.",
+        "python benchmarks/kill.py",
+    ),
+    Group(
+        "fresh_clone",
+        "A fresh clone",
+        "An empty folder and an empty cache: clone, `make demo`, `make test`.",
+        "python benchmarks/fresh_clone.py",
+    ),
+)
