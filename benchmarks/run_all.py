@@ -154,6 +154,8 @@ def mnist() -> Iterator[Cell]:
 def fashion() -> Iterator[Cell]:
     yield from _large("fashion", "fashion_mnist", "probe")
     yield from _large("fashion", "fashion_mnist", "ccl-student")
+    made_for = {"label": "ccl-student object", "learner": {"augment": "object"}}
+    yield from _large("fashion", "fashion_mnist", "ccl-student", **made_for)
 
 
 def fashion_why() -> Iterator[Cell]:
