@@ -167,11 +167,18 @@ def fashion_why() -> Iterator[Cell]:
         "labelled term x 5": {"w_ccl": 5.0},
         "no clustering term": {"w_clu": 0.0},
         "20 clusters": {"n_clusters": 20},
+        "object augmentation": {"augment": "object"},
+        "10 epochs a round": {"epochs": 10},
     }
     for name, learner in changes.items():
         yield cell(
             "fashion_why", "fashion_mnist", "ccl-student", "fast 80/20", 0, schedule="fast",
             counts=LARGE[:2], label=f"ccl-student {name}", learner=learner,
+        )  # fmt: skip
+    for rule in ("random", "margin"):
+        yield cell(
+            "fashion_why", "fashion_mnist", "ccl-student", "fast 80/20", 0, schedule="fast",
+            counts=LARGE[:2], label=f"ccl-student {rule} queries", query=QueryPart(rule),
         )  # fmt: skip
 
 
