@@ -1,34 +1,223 @@
 """Pool -> matrix: the vectors that learners without a network of their own stand on.
 
-Ready features are taken as they are, images as their pixels in [0, 1], row after row.
-Everything is read in blocks, so a pool on disk is never whole in memory as floats unless
-the caller keeps it.
+Ready features are taken as they are, small gray images as their pixels in [0, 1], row after
+row, all others as what a pretrained encoder makes of them: computed once, kept on disk and
+memory-mapped.  Everything is read in blocks, so a pool on disk is never whole in memory as
+floats unless the caller keeps it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from handful.cache import FeatureCache
 from handful.errors import InputError, RecipeError
+from handful.networks.backbones import Backbone, backbone, resize
+from handful.progress import Progress
+from handful.training import fabric
 from handful.types import Array, Pool
 
-__all__ = ["Kind", "blocks", "check", "flat", "moments", "vectors", "width"]
+__all__ = [
+    "FeatureOptions",
+    "FeatureSpace",
+    "Kind",
+    "blocks",
+    "check",
+    "flat",
+    "moments",
+    "vectors",
+    "width",
+]
 
-Kind: TypeAlias = Literal["auto", "pixels", "features"]
+Kind: TypeAlias = Literal["auto", "pixels", "features", "backbone"]
 BLOCK_BYTES = 64 << 20
+GRAY_SIDE = 48  # gray images up to this side are their pixels, with "auto"
+BATCH_PIXELS = 32 * 160 * 160  # of one forward pass on a CPU: larger ones are slower an image
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """What a learner stands on; mixed into the options of the learners that have no network."""
+
+    features: Kind = "auto"  # ready ones; gray up to 48 pixels: pixels; else the backbone
+    backbone: str = "lite0"  # lite0 lite1 lite2, convnext-nano, small, timm:NAME
+    backbone_weights: str | None = None  # a .safetensors or .pth file, or "random"
+    image_size: int | None = None  # side in pixels; None: the backbone's own (lite: 160)
+    bf16: bool = False  # half the time where the processor has it, features to 2 digits
+
+
+class FeatureSpace:
+    """Images -> vectors as the options say; the same for a pool and for new images.
+
+    ``vectors(pool)`` gives all rows, ``encode(images)`` those of uint8 ``(B, C, H, W)`` (or
+    of ready features, as they are).  New images come in the form in which the pool gives
+    its own, so both see the same pixels.  The encoder is loaded when it is first needed and
+    runs in evaluation mode, never trained here.
+    """
+
+    def __init__(self, options: FeatureOptions | None = None, *, cache: Path | None = None) -> None:
+        self.options = options or FeatureOptions()
+        self._cache = cache
+        self._backbone: Backbone | None = None
+        self._width: int | None = None
+        self._said = ""
+        self._last: tuple[Pool, NDArray[np.float32]] | None = None
+
+    def kind(self, channels: int, size: tuple[int, int]) -> Kind:
+        """What stands for images of this form; 0 channels: ready features."""
+        if self.options.features != "auto":
+            return self.options.features
+        if channels == 0:
+            return "features"
+        return "pixels" if channels == 1 and max(size) <= GRAY_SIDE else "backbone"
+
+    def attach(self, pool: Pool) -> None:
+        """Check that this pool has what the options ask for, and set ``width``."""
+        check(pool, self.options.features)
+        kind = self.kind(pool.channels, pool.size)
+        if kind == "backbone":
+            net, (h, w) = self.backbone, self._form(pool.size)
+            self._width = net.width
+            self._said = f"{net.name} ({net.weights}) at {h} x {w} pixels, {net.width:,} numbers"
+        else:
+            self._width = width(pool)
+            self._said = (
+                f"{'pixels' if kind == 'pixels' else 'ready features'}, {self._width:,} numbers"
+            )
+
+    @property
+    def width(self) -> int:
+        """Numbers in one vector."""
+        if self._width is None:
+            raise InputError("this feature space has seen no images yet: call vectors or encode")
+        return self._width
+
+    def describe(self) -> str:
+        """Where the numbers come from, in words: for reports."""
+        return self._said or "no images seen yet"
+
+    @property
+    def backbone(self) -> Backbone:
+        """The encoder, on the device where it runs."""
+        if self._backbone is None:
+            o = self.options
+            self._backbone = backbone(
+                o.backbone, weights=o.backbone_weights, device=fabric().device
+            ).requires_grad_(False)
+        return self._backbone
+
+    def vectors(
+        self, pool: Pool, progress: Progress | None = None, rows: Array | None = None
+    ) -> NDArray[np.float32]:
+        """The vectors of these rows (default: all), ``(m, d) float32``; perhaps read-only.
+
+        The backbone's are computed once a pool and kept on disk; the matrix of the last pool
+        stays at hand.  Cost: one forward pass an image that the cache does not hold.
+        """
+        self.attach(pool)
+        if self.kind(pool.channels, pool.size) != "backbone":
+            return vectors(pool, rows)
+        if self._last is None or self._last[0] is not pool:
+            self._last = (pool, self._encoded(pool, progress))
+        matrix = self._last[1]
+        return matrix if rows is None else matrix[np.asarray(rows, dtype=np.int64)]
+
+    def encode(self, images: Array) -> NDArray[np.float32]:
+        """Vectors ``(B, d)`` of new images uint8 ``(B, C, H, W)``; ready features as they are."""
+        x = np.asarray(images)
+        if x.ndim != 4 or self.kind(x.shape[1], (x.shape[2], x.shape[3])) != "backbone":
+            return flat(x)
+        if x.dtype != np.uint8 or x.shape[1] not in (1, 3):
+            raise InputError(f"images of {x.dtype} {x.shape}: give uint8 (B, C, H, W), gray or RGB")
+        form = self._form((x.shape[2], x.shape[3]))
+        out = np.empty((len(x), self.backbone.width), dtype=np.float32)
+        for rows in _batches(np.arange(len(x)), self._batch(form)):
+            out[rows] = self._forward(resize(torch.from_numpy(x[rows]), form))
+        return out
+
+    def _form(self, size: tuple[int, int]) -> tuple[int, int]:
+        return self.backbone.output_size(size, self.options.image_size)
+
+    def _batch(self, form: tuple[int, int]) -> int:
+        """A power of two, at most 256: batches then end where the blocks of the cache end."""
+        device = next(self.backbone.parameters()).device
+        most = BATCH_PIXELS * (1 if device.type == "cpu" else 16) // max(1, math.prod(form))
+        return int(2 ** min(8, max(0, most.bit_length() - 1)))
+
+    def _encoded(self, pool: Pool, progress: Progress | None) -> NDArray[np.float32]:
+        net, form = self.backbone, self._form(pool.size)
+        encoder = {
+            "backbone": net.name,
+            "weights": net.digest,
+            "mean": net.mean,
+            "deviation": net.deviation,
+            "resize": "bicubic, antialiased",
+            "from": [pool.channels, *pool.size],
+            "to": list(form),
+            "bf16": self.options.bf16,
+        }
+        cache = FeatureCache(encoder, self._cache)
+        return cache.matrix(pool, lambda rows: self._pieces(pool, rows, form), net.width, progress)
+
+    def _pieces(
+        self, pool: Pool, rows: NDArray[np.int64], form: tuple[int, int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Vectors of these rows, batch by batch; a thread reads and resizes the next ones."""
+
+        def read(batch: NDArray[np.int64]) -> Tensor:
+            return resize(torch.from_numpy(pool.read(batch)), form)
+
+        for images in _ahead(read, _batches(rows, self._batch(form))):
+            yield self._forward(images)
+
+    def _forward(self, images: Tensor) -> NDArray[np.float32]:
+        net = self.backbone
+        device = next(net.parameters()).device
+        half = torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.options.bf16)
+        with torch.inference_mode(), half:
+            found: NDArray[np.float32] = net(images.to(device)).float().cpu().numpy()
+        return found
+
+
+def _batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _ahead(work: Callable[[T], S], pieces: Iterable[T], *, depth: int = 2) -> Iterator[S]:
+    """``work`` of every piece, in order, done in a thread up to ``depth`` pieces ahead."""
+    thread = ThreadPoolExecutor(1)
+    waiting: deque[Future[S]] = deque()
+    try:
+        for piece in pieces:
+            waiting.append(thread.submit(work, piece))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        thread.shutdown(wait=True, cancel_futures=True)
 
 
 def check(pool: Pool, kind: Kind = "auto") -> None:
     """Raise where a pool has not what is asked for, or has features with NaN or inf."""
     if kind == "features" and pool.features is None:
         raise RecipeError("features = 'features' needs ready features and this pool holds images")
-    if kind == "pixels" and pool.features is not None:
-        raise RecipeError("features = 'pixels' needs images and this pool holds ready features")
+    if kind in ("pixels", "backbone") and pool.features is not None:
+        raise RecipeError(f"features = {kind!r} needs images and this pool holds ready features")
     if pool.features is None:
         return
     for rows in blocks(len(pool), pool.features.shape[1]):
