@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -627,8 +628,9 @@ def _check_same(out: Path, ready: Prepared, kept: Recipe | None, began: Mapping[
         return
     if ready.recipe != kept:
         raise RecipeError(
-            f"{out} ran another recipe ({kept.name}, seed {kept.seed}): leave out all options"
-            " but --resume and --out, or choose another folder"
+            f"{out} ran another recipe ({kept.name}, seed {kept.seed};"
+            f" {_first_difference(kept, ready.recipe)}): leave out all options but --resume and"
+            " --out, or choose another folder"
         )
     images = len(ready.train.pool)
     if began and (began.get("data"), began.get("images")) != (ready.data.name, images):
@@ -636,6 +638,23 @@ def _check_same(out: Path, ready: Prepared, kept: Recipe | None, began: Mapping[
             f"{out} began with {began.get('images')} images of {began.get('data')} and there are"
             f" {images} of {ready.data.name} now: give the same data, or another folder"
         )
+
+
+def _first_difference(kept: Recipe, asked: Recipe) -> str:
+    """The first setting that two recipes do not share: ``learner.lr was 0.001, now 0.01``."""
+    was, now = (_flat(tomllib.loads(to_toml(r))) for r in (kept, asked))
+    for name in {**was, **now}:
+        if was.get(name) != now.get(name):
+            return f"{name} was {was.get(name, 'unset')}, now {now.get(name, 'unset')}"
+    return "other types"
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        inside = isinstance(value, Mapping)
+        found |= _flat(value, f"{above}{name}.") if inside else {f"{above}{name}": value}
+    return found
 
 
 def _unlike(embedding: Array | None, known: Array) -> Array | None:
