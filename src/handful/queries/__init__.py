@@ -6,6 +6,7 @@ Each rule is twice here: as a frozen dataclass for the loop (``Entropy``, in the
 
 from __future__ import annotations
 
+from handful.queries._dsac import DSAC, Chosen, dsac, far_set, near_set, quotas
 from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
 from handful.queries._least_confidence import LeastConfidence, least_confidence
 from handful.queries._margin import Margin, margin, margin_from_logits, margins
@@ -13,18 +14,24 @@ from handful.queries._random import Random, random
 from handful.queries._typiclust import TypiClust, typicality, typiclust
 
 __all__ = [
+    "DSAC",
+    "Chosen",
     "Entropy",
     "LeastConfidence",
     "Margin",
     "Random",
     "TypiClust",
+    "dsac",
     "entropies",
     "entropy",
     "entropy_from_logits",
+    "far_set",
     "least_confidence",
     "margin",
     "margin_from_logits",
     "margins",
+    "near_set",
+    "quotas",
     "random",
     "typicality",
     "typiclust",
