@@ -14,23 +14,26 @@ from handful.geometry._blocks import BLOCK_BYTES, row_blocks
 from handful.geometry._classes import hungarian, vote
 from handful.geometry._distances import nearest, squared_distances
 from handful.geometry._kmeans import (
-    Clustering,
     class_means,
     kmeans,
     kmeans_plus_plus,
     seeded_kmeans,
     seeding_probabilities,
 )
-from handful.geometry._neighbours import knn
+from handful.geometry._lloyd import Clustering, constrained_kmeans, lloyd
+from handful.geometry._neighbours import compactness, knn
 
 __all__ = [
     "BLOCK_BYTES",
     "Clustering",
     "class_means",
+    "compactness",
+    "constrained_kmeans",
     "hungarian",
     "kmeans",
     "kmeans_plus_plus",
     "knn",
+    "lloyd",
     "nearest",
     "row_blocks",
     "seeded_kmeans",

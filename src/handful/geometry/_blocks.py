@@ -15,6 +15,8 @@ Float: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.int64]
 
 BLOCK_BYTES = 64 << 20
+CACHE = 4 << 20  # bytes of a block that is passed over several times
+HELD = 1 << 30  # bytes of rows kept ready for many passes
 
 
 def row_blocks(
@@ -27,8 +29,15 @@ def row_blocks(
 
 
 def check_finite(x: Array) -> None:
-    bad = sum(int((~np.isfinite(x[rows])).any(axis=1).sum()) for rows in row_blocks(*x.shape))
+    """Refuse rows that hold NaN or inf, naming the first.  O(n d) time, a block of memory."""
+    bad, first = 0, -1
+    for rows in row_blocks(*x.shape):
+        found = np.flatnonzero(~np.isfinite(x[rows]).all(axis=1))
+        if found.size and not bad:
+            first = rows.start + int(found[0])
+        bad += found.size
     if bad:
         raise InputError(
-            f"{bad} of {len(x)} rows hold NaN or inf: lower the learning rate or check the images"
+            f"{bad} of {len(x)} rows hold NaN or inf, row {first} the first: lower the learning"
+            " rate or check the images"
         )

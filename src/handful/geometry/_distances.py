@@ -8,29 +8,59 @@ from typing import Any
 import numpy as np
 
 from handful.errors import InputError
-from handful.geometry._blocks import Array, Float, Ints, row_blocks
+from handful.geometry._blocks import BLOCK_BYTES, CACHE, HELD, Array, Float, Ints, row_blocks
 
 
 def _working_type(x: Array) -> np.dtype[Any]:
     return np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
 
 
-def _distance_blocks(x: Array, centres: Array) -> Iterator[tuple[slice, Float]]:
-    """Blocks of d2 = |x|^2 + |c|^2 - 2 x.c after centring both by the mean of ``x``.
+class Centred:
+    """The rows of ``x (n, d)`` from their mean: float64 for a float64 ``x``, else float32.
 
-    Without the centring the expansion cancels: two points 1 apart at 1e4 have float32
-    distance 0.  The mean is float64, the arithmetic float32 unless ``x`` is float64.
+    d2 = |x|^2 + |c|^2 - 2 x.c cancels far from the origin: two points 1 apart at 1e4 have
+    float32 distance 0.  The mean is float64.  ``held=True`` keeps the rows for many passes,
+    as long as they take no more than 1 GB.
     """
+
+    def __init__(self, x: Array, *, held: bool = False) -> None:
+        self.x, self.dtype = x, _working_type(x)
+        self.mean = x.mean(axis=0, dtype=np.float64) if len(x) else np.zeros(x.shape[1])
+        self._held: Float | None = None
+        if held and x.size * self.dtype.itemsize <= HELD:
+            kept = np.empty(x.shape, dtype=self.dtype)
+            for rows in row_blocks(len(x), x.shape[1], limit=CACHE):
+                kept[rows] = self[rows]
+            self._held = kept
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice | Ints) -> Float:
+        if self._held is not None:
+            return self._held[rows]
+        return self.place(self.x[rows])
+
+    def place(self, rows: Array) -> Float:
+        """Any rows ``(m, d)`` as seen from the mean."""
+        return (rows - self.mean).astype(self.dtype)
+
+    def blocks(self, width: int = 1, *, limit: int = CACHE) -> Iterator[tuple[slice, Float]]:
+        """All rows, a block at a time; ``width`` more numbers a row are needed beside it."""
+        for rows in row_blocks(len(self), max(width, self.x.shape[1]), limit=limit):
+            yield rows, self[rows]
+
+
+def _distance_blocks(x: Array, centres: Array) -> Iterator[tuple[slice, Float]]:
+    """Blocks of d2, by the expansion, after centring both by the mean of ``x``."""
     if x.ndim != 2 or centres.ndim != 2 or x.shape[1] != centres.shape[1]:
         raise InputError(
             f"distances need (n, d) and (k, d), got {x.shape} and {centres.shape}: same d for both"
         )
-    dtype = _working_type(x)
-    mean = x.mean(axis=0, dtype=np.float64) if len(x) else np.zeros(x.shape[1])
-    c = (centres - mean).astype(dtype)
+    view = Centred(x)
+    c = view.place(centres)
     c_sq = np.einsum("kd,kd->k", c, c)
-    for rows in row_blocks(len(x), max(len(c), x.shape[1])):
-        b = (x[rows] - mean).astype(dtype)
+    for rows, b in view.blocks(len(c), limit=BLOCK_BYTES):
         d2 = b @ c.T
         d2 *= -2
         d2 += np.einsum("nd,nd->n", b, b)[:, None]

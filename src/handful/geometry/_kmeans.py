@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -13,16 +12,9 @@ from numpy.typing import NDArray
 from handful.errors import InputError
 from handful.geometry._blocks import Array, Float, Ints, check_finite, row_blocks
 from handful.geometry._distances import nearest
+from handful.geometry._lloyd import Clustering
 
 _logger = logging.getLogger(__name__)
-
-
-class Clustering(NamedTuple):
-    """``centres (k, d)``, ``labels (n,)`` of the rows, ``inertia`` = sum of d2 to the centres."""
-
-    centres: Float
-    labels: Ints
-    inertia: float
 
 
 def kmeans(x: Array, k: int, rng: Generator, *, n_init: int = 20) -> Clustering:
