@@ -17,20 +17,22 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import dsac_cells
+from cells import cell
 from handful.bench.grid import Cell, grid
-from handful.recipes import QueryPart, recipe
+from handful.recipes import QueryPart
 from handful.store import RunRecord
 from record import ROOT, read, record
 
 METRICS = (
-    "accuracy_test", "accuracy_unlabelled", "acc_all", "nmi_all", "ari_all", "macro_f1_test",
-    "balanced_accuracy_test", "images_per_second",
+    "accuracy_test", "accuracy_unlabelled", "acc_all", "nmi_all", "ari_all", "acc_unlabelled",
+    "nmi_unlabelled", "ari_unlabelled", "ari_kmeans", "purity_all", "macro_f1_test",
+    "balanced_accuracy_test", "pseudo_count", "pseudo_error", "images_per_second",
 )  # fmt: skip
 SMALL = (75, 150, 225, 300, 375, 450, 525, 600, 675, 750)  # USPS: 1 % of the training part
 LARGE = (250, 500, 750, 1000, 1250, 1500)  # MNIST and Fashion-MNIST, as the paper
@@ -42,15 +44,6 @@ PRINTED = [
     for form in ("centroids", "inclusive", "literal")
     for similarity in ("neg_sq", "cosine", "dot")
 ]
-
-
-def cell(bench: str, data: str, name: str, variant: str, seed: int, **changes: object) -> Cell:
-    """One run: ``label`` renames the recipe in the rows, ``random`` swaps in random queries."""
-    label = changes.pop("label", None)
-    if changes.pop("random", False):
-        changes["query"] = QueryPart("random")
-    made = recipe(name, seed=seed, split="80/20", **changes)
-    return Cell(bench, data, replace(made, name=str(label)) if label else made, variant)
 
 
 def forms_digits() -> Iterator[Cell]:
@@ -217,7 +210,7 @@ GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
         forms_digits, usps, mnist, fashion, queries, clustering, usps_more, refresh, forms,
         fashion_why, mnist_ccl, clustering_mnist, fashion_ccl, large_random, mnist_published,
     )
-}  # fmt: skip
+} | dsac_cells.GROUPS  # fmt: skip
 # one run may answer several questions: (bench, data, recipe, variant) -> (bench, recipe, seeds)
 ALSO: dict[tuple[str, str, str, str], list[tuple[str, str, range]]] = {
     ("usps", "usps", "ccl-student", PUBLISHED): [
@@ -260,8 +253,9 @@ def keep(cell: Cell, run: RunRecord) -> None:
                     unit = "images/s" if metric == "images_per_second" else ""
                     record(*key, int(row["labels"]), metric, float(row[metric]), unit, seconds)
         record(*key, int(run.rounds[-1]["labels"]), "seconds", seconds, "s", seconds)
-    curve = "  ".join(f"{int(r['labels'])}: {float(r['accuracy_test']):.4f}" for r in run.rounds)
-    say(f"{cell.name}  {curve}")
+    main = "accuracy_test" if run.rounds[-1].get("accuracy_test") else "ari_all"
+    curve = "  ".join(f"{int(r['labels'])}: {float(r[main]):.4f}" for r in run.rounds if r[main])
+    say(f"{cell.name}  {main}  {curve}")
 
 
 def measured(cell: Cell) -> bool:

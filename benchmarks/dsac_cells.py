@@ -1,0 +1,70 @@
+"""The rows of DSAC: its presets, its ablation and its rivals, on frozen features.
+
+The whole set is the pool and every image is scored, as in the paper: 5 rounds of 20 labels.
+What the paper sets by data set (gamma, the growth of the pseudo-labels) stands in ``SETS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from cells import cell
+from handful.bench.grid import Cell
+
+COUNTS = (20, 40, 60, 80, 100)
+ENCODER = {"features": "backbone", "backbone": "lite0"}
+SETS: dict[str, dict[str, object]] = {  # literal rows: the paper's own choice for each set
+    "stl10": {"gamma": 0.001, "k2_mode": "absolute"},
+    "cifar10": {"gamma": 1.0, "k2_mode": "absolute"},
+    "cifar100_20": {"gamma": 0.01, "k2_mode": "fraction"},
+}
+MAIN = ("dsac", "dsac-raw", "dsac-steady", "propagation", "kmeans")
+ABLATION = (
+    "dsac-no-pseudo", "dsac-only-difficult", "dsac-only-representative", "dsac-r", "dsac-r-pl",
+    "cluster-label", "dsac-linear",
+)  # fmt: skip
+
+
+def run(bench: str, data: str, name: str, seed: int, side: int) -> Cell:
+    """One recipe on the frozen features of one set."""
+    learner: dict[str, object] = {**ENCODER, "image_size": side}
+    if name.startswith("dsac") and name != "dsac-steady":
+        learner |= SETS[data]
+    plan: dict[str, object] = {"counts": COUNTS}
+    if name == "kmeans":
+        plan = {}
+    elif name == "cluster-label":
+        plan = {"counts": COUNTS[:1]}
+    variant = f"frozen lite0@{side}, fast"
+    return cell(
+        bench, data, name, variant, seed, split="none", schedule="fast", learner=learner, **plan
+    )
+
+
+def dsac_stl10() -> Iterator[Cell]:
+    for seed in range(5):
+        for name in MAIN:
+            yield run("dsac_stl10", "stl10", name, seed, 160)
+
+
+def dsac_ablation() -> Iterator[Cell]:
+    for seed in range(5):
+        for name in ABLATION:
+            yield run("dsac_ablation", "stl10", name, seed, 160)
+
+
+def dsac_cifar100() -> Iterator[Cell]:
+    for seed in range(5):
+        for name in MAIN:
+            yield run("dsac_cifar100", "cifar100_20", name, seed, 128)
+
+
+def dsac_cifar10() -> Iterator[Cell]:
+    for seed in range(3):
+        for name in MAIN:
+            yield run("dsac_cifar10", "cifar10", name, seed, 128)
+
+
+GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
+    g.__name__: g for g in (dsac_stl10, dsac_ablation, dsac_cifar100, dsac_cifar10)
+}
