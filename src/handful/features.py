@@ -262,17 +262,26 @@ def vectors(pool: Pool, rows: Array | None = None) -> NDArray[np.float32]:
     return out
 
 
-def moments(pool: Pool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(
+    pool: Pool, space: FeatureSpace | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of every column over the whole pool; constant columns get 1.
 
     Two passes in float64: the one-pass form loses all digits where the mean is large.
     """
+
+    def read(rows: Array) -> NDArray[np.float32]:
+        return vectors(pool, rows) if space is None else space.vectors(pool, rows=rows)
+
     n, d = len(pool), width(pool)
+    if space is not None:
+        space.attach(pool)
+        d = space.width
     mean, square = np.zeros(d), np.zeros(d)
     for rows in blocks(n, d):
-        mean += vectors(pool, rows).sum(axis=0, dtype=np.float64)
+        mean += read(rows).sum(axis=0, dtype=np.float64)
     mean /= max(n, 1)
     for rows in blocks(n, d):
-        square += np.square(vectors(pool, rows) - mean).sum(axis=0)
+        square += np.square(read(rows) - mean).sum(axis=0)
     deviation = np.sqrt(square / max(n, 1))
     return mean, np.where(deviation > 1e-6, deviation, 1.0)

@@ -113,7 +113,7 @@ def fit(learner, view, seed=0):
 def test_scaling_of_pixels(scale):
     pool, truth = tiny_pool(30, (9, 8), channels=3)
     view = view_of(pool, truth, range(12), n_classes=3)
-    probe = fit(Probe(ProbeOptions(scale=scale, C=1.0)), view)
+    probe = fit(Probe(ProbeOptions(scale=scale, C=1.0, features="pixels")), view)
     z = probe.snapshot(view, frozenset({"embedding"})).embedding
     pixels = pool.read(np.arange(30)).reshape(30, -1) / 255
     slow = {

@@ -80,5 +80,16 @@ def _places(troubles: list[str]) -> list[tuple[str, str]]:
     return [
         ("free disk here", f"{free / 2**30:.0f} GB"),
         ("HANDFUL_DATA", shown),
+        ("cache of features", _cache()),
         ("installed in", sys.prefix),
     ]
+
+
+def _cache() -> str:
+    """Where features are kept, and how much of the disk they take."""
+    from handful import cache
+
+    matrices, size = cache.usage()
+    named = "HANDFUL_CACHE" if os.environ.get("HANDFUL_CACHE") else "HANDFUL_CACHE moves it"
+    held = f"{matrices} matrices, {size / 2**20:,.0f} MB" if matrices else "empty"
+    return f"{cache.folder()}: {held} ({named}; may be deleted at any time)"

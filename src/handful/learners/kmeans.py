@@ -9,7 +9,8 @@
                                                 / labelled images in cluster j
 
 A cluster in which nothing is labelled says nothing: every class is as likely as any other.
-The vectors are pixels, ready features, or the latent numbers of an auto-encoder (``"cae"``):
+The vectors are pixels, ready features, what a frozen encoder makes of the images, or the
+latent numbers of an auto-encoder (``"cae"``):
 then this is the point from which DEC, DCEC and CCL set out.
 """
 
@@ -22,8 +23,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from handful import features, geometry
+from handful import geometry
 from handful.errors import InputError, RecipeError
+from handful.features import FeatureOptions, FeatureSpace
 from handful.latent import AutoEncoderOptions, LatentSpace
 from handful.progress import Progress
 from handful.registry import register_learner
@@ -34,10 +36,11 @@ __all__ = ["KMeans", "KMeansOptions"]
 
 
 @dataclass(frozen=True)
-class KMeansOptions(AutoEncoderOptions):
+class KMeansOptions(FeatureOptions, AutoEncoderOptions):
     """How many groups, of what; the auto-encoder's options count with ``features="cae"``."""
 
-    features: Literal["auto", "pixels", "features", "cae"] = "auto"  # features, else pixels
+    # one kind more than other learners have, which never reaches the feature space
+    features: Literal["auto", "pixels", "features", "backbone", "cae"] = "auto"  # type: ignore[assignment]
     n_clusters: int | None = None  # the view's hint, or the number of classes, when None
     n_init: int = 20  # starts by k-means++; the one with the least inertia is kept
     assignment: Literal["hard", "soft"] = "hard"  # soft: for rules that need an order
@@ -70,6 +73,7 @@ class KMeans:
     def __init__(self, options: KMeansOptions | None = None) -> None:
         self.options = (options or KMeansOptions()).resolved()
         self._space = LatentSpace(self.options) if self.options.features == "cae" else None
+        self._features = FeatureSpace(self.options)
         self._centres: NDArray[np.float32] | None = None
         self._shares: NDArray[np.float32] = np.ones((1, 1), dtype=np.float32)  # (K, C)
         self._spread = 1.0  # s^2 of the soft assignment
@@ -85,12 +89,11 @@ class KMeans:
                 "the number of clusters is unknown: name the classes, label some images or set"
                 " learner.n_clusters"
             )
-        features.check(pool, "auto" if o.features == "cae" else o.features)
         if self._space is not None and not self._space.built:
             self._space.attach(pool, progress)
             meter.images = self._space.pretrain(rng, progress)
+        z = self._vectors(pool, progress)
         with progress.task("k-means", None) as task:
-            z = self._vectors(pool)
             found = geometry.kmeans(z, min(k, len(z)), rng, n_init=o.n_init)
             task.advance(len(z))
         self._centres = np.asarray(found.centres, dtype=np.float32)
@@ -104,9 +107,9 @@ class KMeans:
         inertia = found.inertia / max(len(z), 1)
         return Fit(losses={"inertia": inertia}, images=meter.images + len(z), seconds=meter.seconds)
 
-    def _vectors(self, pool: Pool) -> NDArray[np.float32]:
+    def _vectors(self, pool: Pool, progress: Progress | None = None) -> NDArray[np.float32]:
         if self._space is None:
-            return features.vectors(pool)
+            return self._features.vectors(pool, progress)
         self._space.attach(pool)
         return self._space.z().numpy().copy()
 
@@ -142,7 +145,7 @@ class KMeans:
         """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""
         if self._space is not None:
             return self._assign(self._space.encode(images).numpy()) @ self._shares
-        z = features.flat(images)
+        z = self._features.encode(images)
         if z.shape[1] != self.centres.shape[1]:
             raise InputError(
                 f"images of {z.shape[1]} numbers: this model takes {self.centres.shape[1]}"

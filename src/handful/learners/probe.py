@@ -4,9 +4,10 @@
 
     min over W, b of  1/2 ||W||_F^2 + C sum over labelled i of CE(W z_i + b, y_i)
 
-``z`` is an image's pixels or its ready features.  The objective is convex and solved to its
-optimum, so the same labels give the same model: the control of every table, and a hard one
-to beat from a few labels.  ``scale="none", C=0.1`` is the control of the CCL tables.
+``z`` is an image's pixels, its ready features, or what a frozen encoder makes of it.  The
+objective is convex and solved to its optimum, so the same labels give the same model: the
+control of every table, and a hard one to beat from a few labels.  ``scale="none", C=0.1`` is
+the control of the CCL tables.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from handful import features
 from handful.errors import InputError
-from handful.features import Kind
+from handful.features import FeatureOptions, FeatureSpace
 from handful.networks.heads import LogisticHead, Scale
 from handful.progress import Progress
 from handful.registry import register_learner
@@ -31,10 +32,9 @@ __all__ = ["Probe", "ProbeOptions"]
 
 
 @dataclass(frozen=True)
-class ProbeOptions:
+class ProbeOptions(FeatureOptions):
     """What the probe stands on, and how strongly it is held back."""
 
-    features: Kind = "auto"  # ready features where the pool has them, else pixels
     scale: Scale = "unit"  # unit: length 1; standard: mean 0, deviation 1 over all images
     C: float | Literal["cv"] = 100.0  # weight of the labels; cv: chosen from the grid
     grid: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -43,7 +43,7 @@ class ProbeOptions:
 
 @register_learner("probe")
 class Probe:
-    """Logistic regression on pixels or on ready features; no training run, no randomness.
+    """Logistic regression on pixels, ready or frozen features; no training run, no randomness.
 
     Gives ``proba (n, C)`` and ``embedding (n, d)``, the scaled vectors.  Needs a label; one
     class alone has probability 1, a class without a label has 0.  Cost: at most 2,000 steps
@@ -59,6 +59,7 @@ class Probe:
 
     def __init__(self, options: ProbeOptions | None = None) -> None:
         self.options = options or ProbeOptions()
+        self.space = FeatureSpace(self.options)
         self._head: LogisticHead | None = None
 
     def fit(self, view: View, rng: Generator, progress: Progress) -> Fit:
@@ -67,13 +68,13 @@ class Probe:
         labelled = np.flatnonzero(known >= 0)
         if not len(labelled):
             raise InputError("the learner 'probe' needs a label to start from: label some images")
-        features.check(view.pool, o.features)
+        z = self.space.vectors(view.pool, progress, labelled)
         if o.scale == "standard":
-            moments = features.moments(view.pool)
+            moments = features.moments(view.pool, self.space)
         else:
             moments = (np.zeros(1), np.ones(1))
         self._head = LogisticHead.fit(
-            features.vectors(view.pool, labelled),
+            z,
             known[labelled],
             n_classes=max(len(view.classes), int(known.max()) + 1),
             scale=o.scale,
@@ -87,14 +88,15 @@ class Probe:
 
     def snapshot(self, view: View, parts: frozenset[str]) -> Snapshot:
         head, pool = self.head, view.pool
-        n, d = len(pool), features.width(pool)
+        self.space.attach(pool)
+        n, d = len(pool), self.space.width
         found: dict[str, Array] = {}
         if "proba" in parts:
             found["proba"] = np.empty((n, head.n_classes), dtype=np.float32)
         if "embedding" in parts:
             found["embedding"] = np.empty((n, d), dtype=np.float32)
         for rows in features.blocks(n, 4 * d) if found else ():
-            z = features.vectors(pool, rows)
+            z = self.space.vectors(pool, rows=rows)
             for name, array in found.items():
                 array[rows] = head.proba(z) if name == "proba" else head.scaled(z)
         return Snapshot.of(
@@ -103,7 +105,7 @@ class Probe:
 
     def predict(self, images: Array) -> NDArray[np.float32]:
         """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""
-        z = features.flat(images)
+        z = self.space.encode(images)
         if z.shape[1] != self.head.W.shape[1]:
             raise InputError(
                 f"images of {z.shape[1]} numbers: this model takes {self.head.W.shape[1]}"

@@ -22,6 +22,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
+from hashlib import sha256
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,7 +79,8 @@ class TinyPool:
         return np.ascontiguousarray(images[:, :, down][:, :, :, across])
 
     def digest(self, row: int) -> str:
-        return f"{row:064x}"
+        content = self.features if self.images is None else self.images
+        return sha256(b"" if content is None else content[row].tobytes()).hexdigest()
 
     def subset(self, rows: Array) -> TinyPool:
         keep = np.asarray(rows, dtype=np.int64)
