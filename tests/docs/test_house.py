@@ -22,7 +22,9 @@ import handful
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "handful"
 FILES = sorted(SOURCE.rglob("*.py"))
-HEAVY = ("networks", "losses", "training", "augment", "features", "latent", "learners")
+HEAVY = (
+    "networks", "losses", "training", "augment", "features", "inputs", "latent", "learners",
+)  # fmt: skip
 LONGEST = 60
 MOST_OPTIONS = 22  # page, channel and size of images have no place in a recipe
 

@@ -26,6 +26,7 @@ from handful.geometry import row_blocks
 __all__ = ["EmbedNorm", "Embedding", "isometry"]
 
 EmbedNorm: TypeAlias = Literal["none", "l2"]
+HeadKind: TypeAlias = Literal["linear", "relu-bn-linear"]
 Matrix: TypeAlias = NDArray[np.float64]
 EXACT_WIDTH = 4096  # above, the covariance (p, p) is never made
 PASSES = 6  # over the data, of the subspace iteration that takes its place
@@ -94,3 +95,64 @@ def _leading(x: NDArray[Any], mean: Matrix, m: int, rng: Generator) -> Matrix:
     order = np.linalg.svd(R)[0]
     leading: Matrix = (basis @ order)[:, :m]
     return leading
+
+
+class EmbeddedClassifier(nn.Module):
+    """``x -> F(x), f(F(x))``: a body (a backbone, or nothing before cached vectors), E and f.
+
+    ``head="linear"``: f is one linear layer, its weights from N(0, 1 / m), biases 0;
+    ``"relu-bn-linear"`` puts ReLU and batch norm before it.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        p: int,
+        m: int,
+        n_classes: int,
+        *,
+        norm: EmbedNorm = "none",
+        head: HeadKind = "linear",
+    ) -> None:
+        super().__init__()
+        self.body, self.embedding = body, Embedding(p, m, norm=norm)
+        self.before = (
+            nn.Sequential(nn.ReLU(), nn.BatchNorm1d(m))
+            if head == "relu-bn-linear"
+            else nn.Sequential()
+        )
+        self.last = _last(m, n_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """``F(x)``: ``(B, ...) -> (B, m)``."""
+        z: Tensor = self.embedding(self.body(x))
+        return z
+
+    def logits(self, z: Tensor) -> Tensor:
+        """``f(z)``: ``(B, m) -> (B, c)``."""
+        # batch norm cannot train on one image
+        self.before.train(self.training and len(z) > 1)
+        found: Tensor = self.last(self.before(z))
+        return found
+
+    def forward(self, x: Tensor, free: int = 0) -> tuple[Tensor, Tensor]:
+        """F of all rows, and logits of those after the first ``free``, which have no class."""
+        z = self.embed(x)
+        return z, self.logits(z[free:])
+
+    def grow(self, n_classes: int) -> None:
+        """Rows of f for classes that came since, drawn from torch's state; the others stay."""
+        old, c = self.last, self.last.out_features
+        if n_classes <= c:
+            return
+        self.last = _last(old.in_features, n_classes).to(old.weight.device)
+        with torch.no_grad():
+            self.last.weight[:c] = old.weight
+            self.last.bias[:c] = old.bias
+
+
+def _last(m: int, n_classes: int) -> nn.Linear:
+    layer = nn.Linear(m, n_classes)
+    nn.init.normal_(layer.weight, std=m**-0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
