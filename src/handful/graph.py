@@ -50,7 +50,7 @@ Ints: TypeAlias = NDArray[np.int64]
 
 SCALE_AT = 7  # Zelnik-Manor & Perona: the 7th neighbour says how wide a place is
 _LEAST_SCALE = 1e-12  # of duplicates, which have no width
-_NOTHING = 1e-12  # a row of F that sums to less has heard of no label
+NOTHING = 1e-12  # a row of F that sums to less has heard of no label
 _DOUBLE_UP_TO = 200_000  # rows whose weights are float64
 
 
@@ -249,7 +249,7 @@ def class_mass(F: Matrix, prior: Array) -> Matrix:
 def normalised(F: Array) -> Matrix:
     """``F (n, C)`` with rows that sum to 1; a row that heard of no label stays 0."""
     total = F.sum(axis=1, keepdims=True, dtype=np.float64)
-    return np.asarray(np.divide(F, total, out=np.zeros(F.shape), where=total > _NOTHING))
+    return np.asarray(np.divide(F, total, out=np.zeros(F.shape), where=total > NOTHING))
 
 
 def vote_of_neighbours(ids: Array, d2: Array, sigma: Array, F: Array) -> Matrix:

@@ -273,6 +273,8 @@ def combine(base: Recipe, *, learner: str | None = None, query: str | None = Non
 _BY_CLUSTERS = QueryPart("entropy", {"on": "clusters"})
 _PRINTED = {"ccl_form": "centroids", "similarity": "neg_sq", "tau": 1.0, "augment": "none"}
 _NO_LABELS = Rounds(initial=0, batch=1, budget=0)
+# the rule opens, also where --counts or a grid names its own totals; the whole set is the pool
+_FROM_NOTHING = Rounds(initial=0, batch=20, budget=100, initial_draw="rule")
 
 
 @RECIPES.register("ccl")
@@ -353,6 +355,27 @@ def probe() -> Recipe:
 def encoder_head() -> Recipe:
     """Logistic regression on a pre-trained auto-encoder's code, images asked at random."""
     return Recipe("encoder-head", LearnerPart("encoder-head"), QueryPart("random"))
+
+
+@RECIPES.register("typiclust")
+def typiclust() -> Recipe:
+    """Logistic regression from the most typical image of each cluster; starts with no label."""
+    alone = LearnerPart("self-training", {"rounds": 0})  # the probe, without a label too
+    return Recipe("typiclust", alone, QueryPart("typiclust"), _FROM_NOTHING, split="none")
+
+
+@RECIPES.register("self-training")
+def self_training() -> Recipe:
+    """Logistic regression that teaches itself its surest guesses, from typical images."""
+    learner = LearnerPart("self-training")
+    return Recipe("self-training", learner, QueryPart("typiclust"), _FROM_NOTHING, split="none")
+
+
+@RECIPES.register("propagation")
+def propagation() -> Recipe:
+    """Labels of typical images spread over the graph of nearest neighbours."""
+    learner = LearnerPart("propagation")
+    return Recipe("propagation", learner, QueryPart("typiclust"), _FROM_NOTHING, split="none")
 
 
 # --- TOML ----------------------------------------------------------------------------------

@@ -40,6 +40,11 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
         {**_ENCODER, "n_init": 2, "features": "cae", "assignment": "soft"},
     ),
     "probe": ({}, {"scale": "standard", "C": "cv"}, {"scale": "none", "C": 0.1}),
+    "propagation": (
+        {},
+        {"method": "harmonic", "cmn": "on", "scale": "standard", "references": 9},
+    ),
+    "self-training": ({}, {"rounds": 2, "scale": "standard", "threshold": 0.5}, {"rounds": 0}),
 }
 
 

@@ -5,6 +5,15 @@ Importing this package registers them all (and imports torch).
 
 from __future__ import annotations
 
-from handful.learners import ccl, cnn, dec, encoder_head, kmeans, probe
+from handful.learners import ccl, cnn, dec, encoder_head, kmeans, probe, propagation, self_training
 
-__all__ = ["ccl", "cnn", "dec", "encoder_head", "kmeans", "probe"]
+__all__ = [
+    "ccl",
+    "cnn",
+    "dec",
+    "encoder_head",
+    "kmeans",
+    "probe",
+    "propagation",
+    "self_training",
+]
