@@ -21,11 +21,12 @@ from handful.geometry._kmeans import (
     seeding_probabilities,
 )
 from handful.geometry._lloyd import Clustering, constrained_kmeans, lloyd
-from handful.geometry._neighbours import compactness, knn
+from handful.geometry._neighbours import Neighbours, compactness, knn, neighbours
 
 __all__ = [
     "BLOCK_BYTES",
     "Clustering",
+    "Neighbours",
     "class_means",
     "compactness",
     "constrained_kmeans",
@@ -35,6 +36,7 @@ __all__ = [
     "knn",
     "lloyd",
     "nearest",
+    "neighbours",
     "row_blocks",
     "seeded_kmeans",
     "seeding_probabilities",
