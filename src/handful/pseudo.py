@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,6 +30,7 @@ from handful.types import UNKNOWN, Array
 __all__ = ["ClusterClasses", "agreement", "cluster_classes", "pseudo_labels", "pseudo_size"]
 
 Ints: TypeAlias = NDArray[np.int64]
+Rows: TypeAlias = Array | Sequence[int]
 NamedBy: TypeAlias = Literal["newest", "plurality", "labels", "hungarian"]
 
 _START_AND_STEP = {"absolute": (50, 1000), "fraction": (0.05, 0.15), "code": (200, 10)}
@@ -86,10 +88,10 @@ def cluster_classes(
     assignment: Array,
     d: Array,
     known: Array,
-    representatives: Array,
+    representatives: Rows,
     *,
     mode: NamedBy = "newest",
-    fresh: Array | None = None,
+    fresh: Rows | None = None,
     n_clusters: int | None = None,
 ) -> ClusterClasses:
     """The class that each cluster stands for, by the answers in it.
@@ -165,11 +167,11 @@ def pseudo_labels(
     assignment: Array,
     d: Array,
     known: Array,
-    representatives: Array,
+    representatives: Rows,
     *,
     k2: int,
     mode: NamedBy = "newest",
-    fresh: Array | None = None,
+    fresh: Rows | None = None,
     n_clusters: int | None = None,
     scope: Literal["cluster", "total"] = "cluster",
     cap: float = 1.0,

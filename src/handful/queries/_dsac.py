@@ -63,7 +63,8 @@ class DSAC:
     k1 : k_1, candidates of a cluster at its centre, and as many at its rim.
     neighbours : k of Eq. 3.
     reps_per_cluster : representatives of a cluster and round; the rest of its share is difficult.
-    reps_first_round : the same in the rule's first round, where the cluster's share allows it.
+    reps_first_round : the same in the rule's first round, where the cluster's share is as large;
+        None: as in every round.
     rep_rounds : ``first``: no more once the cluster's class has one.
     rep_rule : ``nearest``: the smallest d instead of the largest C (the authors' code).
     difficult_skip : this many farthest images are passed over (200 in the authors' code).
@@ -84,7 +85,7 @@ class DSAC:
     k1: int = 6
     neighbours: int = 6
     reps_per_cluster: int = 1
-    reps_first_round: int = 1
+    reps_first_round: int | None = None
     rep_rounds: Literal["all", "first"] = "all"
     rep_rule: Literal["compact", "nearest"] = "compact"
     difficult_skip: int = 0
@@ -98,7 +99,7 @@ class DSAC:
 
     def __post_init__(self) -> None:
         for field in ("k1", "neighbours", "reps_per_cluster", "reps_first_round"):
-            if getattr(self, field) < 1:
+            if getattr(self, field) is not None and getattr(self, field) < 1:
                 raise RecipeError(
                     f"dsac needs at least 1 for {field}, not {getattr(self, field)}: see its card"
                 )
@@ -158,8 +159,10 @@ class DSAC:
             rows = [bisect_left(snapshot.ids, id) for id in memo.get("representatives", ())]
             if cluster in snapshot.known[rows]:  # cluster p is class p once there are labels
                 return 0
-        first = "cluster" not in memo and share >= self.reps_first_round
-        return min(self.reps_first_round if first else self.reps_per_cluster, share)
+        opening = None if "cluster" in memo else self.reps_first_round
+        if opening is not None and share >= opening:
+            return opening
+        return min(self.reps_per_cluster, share)
 
     def _of_cluster(
         self, members: Ints, d: Floats, compact: Floats, rank: Ints, share: int, reps: int
@@ -181,7 +184,7 @@ class DSAC:
         if self.rep_rule == "nearest" and self.difficult_rule == "rank":
             return np.ones(len(x))  # nobody asks for it
         if self.knn_scope == "all":
-            d2 = geometry.knn(x, self.neighbours)[1]
+            d2 = geometry.neighbours(x, self.neighbours).d2
         else:
             everywhere = np.ones(len(x), dtype=bool)
             groups = (
@@ -193,7 +196,7 @@ class DSAC:
             for rows in groups:
                 found = geometry.knn(x[rows], self.neighbours)[1]
                 d2[rows, : found.shape[1]] = found
-        return _compactness(d2, self.comp_floor)
+        return geometry.compactness(d2, floor=self.comp_floor)
 
 
 def quotas(b: int, sizes: Any, *, rule: Literal["exact", "round"] = "exact") -> Ints:
@@ -276,15 +279,6 @@ def dsac(
         known=known, embedding=embedding, clusters=clusters, centres=centres
     )
     return DSAC(**options).choose(snapshot, k, as_rng(rng))
-
-
-def _compactness(d2: Array, floor: float) -> Floats:
-    """C = 1 / max(S, floor median S), S the row sums of ``d2 (n, k)``; 1 where all S are 0."""
-    s: Floats = d2.sum(axis=1)
-    if not s.any():
-        return np.ones(len(s))
-    least: Floats = np.maximum(s, floor * np.median(s[s > 0]))
-    return 1 / least
 
 
 # --- rows of arrays ------------------------------------------------------------------------
