@@ -24,6 +24,15 @@ check() {
   table+=("$(printf '%-22s %-7s %4d s' "$name" "$state" $((SECONDS - from)))")
 }
 
+# timm comes without its dependencies, which would bring another build of torch; a test names
+# the operators that torchvision then misses.  Without an index the tests skip and say so.
+with_timm() {
+  $bin/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps \
+    --target build/timm -c constraints.txt timm torchvision huggingface_hub pyyaml ||
+    echo 'timm could not be fetched: its tests are skipped'
+  PYTHONPATH=build/timm $bin/python -m pytest -rs -k 'timm or tiny' tests/reference/test_backbones.py
+}
+
 marks='not slow'
 [ "${1:-}" = --all ] && marks=''
 
@@ -34,6 +43,8 @@ check 'import-linter' $bin/lint-imports --no-logo
 check 'documentation' $bin/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
 check 'tests' $bin/python -m pytest -m "$marks" --durations=10 --cov=handful --cov-report=
 check 'coverage >= 90 %' $bin/coverage report --omit="$above_the_gate" --fail-under=90
+
+[ -z "$marks" ] && check 'timm' with_timm
 
 printf -- '---\n'
 printf '%s\n' "${table[@]}"
