@@ -378,6 +378,86 @@ def propagation() -> Recipe:
     return Recipe("propagation", learner, QueryPart("typiclust"), _FROM_NOTHING, split="none")
 
 
+_STEADY = {
+    "embed_norm": "l2",
+    "lambda_u": 0.1,
+    "k2_mode": "fraction",
+    "pseudo_cap": 0.5,
+    "agree_tau": 0.7,
+    "pseudo_label": "plurality",
+    "cap_by_share": True,
+}
+
+
+def _dsac(name: str, learner: Mapping[str, Any], query: QueryPart = QueryPart("dsac")) -> Recipe:
+    """The paper's rounds: 20 answers each, 100 in all, none before the rule asks."""
+    return Recipe(name, LearnerPart("dsac", learner), query, _FROM_NOTHING, split="none")
+
+
+@RECIPES.register("dsac")
+def dsac() -> Recipe:
+    """DSAC as the paper prints it: self-paced clusters whose cores take the answers."""
+    return _dsac("dsac", {})
+
+
+@RECIPES.register("dsac-raw")
+def dsac_raw() -> Recipe:
+    """DSAC with the compactness as it is in the losses, whatever the scale of the embedding."""
+    return _dsac("dsac-raw", {"sup_weight": "raw"})
+
+
+@RECIPES.register("dsac-steady")
+def dsac_steady() -> Recipe:
+    """DSAC made steady: unit length, fewer pseudo-labels, and those where neighbours agree."""
+    return _dsac("dsac-steady", _STEADY, QueryPart("dsac", {"reps_first_round": 3}))
+
+
+@RECIPES.register("dsac-r")
+def dsac_r() -> Recipe:
+    """DSAC with images asked at random and no pseudo-label: the paper's control."""
+    return _dsac("dsac-r", {"pseudo_label": "none"}, QueryPart("random"))
+
+
+@RECIPES.register("dsac-r-pl")
+def dsac_r_pl() -> Recipe:
+    """DSAC with images asked at random; clusters take the class of most answers in them."""
+    return _dsac("dsac-r-pl", {"pseudo_label": "labels"}, QueryPart("random"))
+
+
+@RECIPES.register("dsac-no-pseudo")
+def dsac_no_pseudo() -> Recipe:
+    """DSAC without pseudo-labels: what its questions alone are worth (Table III)."""
+    return _dsac("dsac-no-pseudo", {"pseudo_label": "none"})
+
+
+@RECIPES.register("dsac-only-difficult")
+def dsac_only_difficult() -> Recipe:
+    """DSAC that asks about difficult images alone; clusters get classes one to one (Table III)."""
+    rule = QueryPart("dsac", {"picks": "difficult"})
+    return _dsac("dsac-only-difficult", {"pseudo_label": "hungarian"}, rule)
+
+
+@RECIPES.register("dsac-only-representative")
+def dsac_only_representative() -> Recipe:
+    """DSAC that asks about representatives alone (Table III)."""
+    rule = QueryPart("dsac", {"picks": "representative"})
+    return _dsac("dsac-only-representative", {}, rule)
+
+
+@RECIPES.register("dsac-linear")
+def dsac_linear() -> Recipe:
+    """DSAC's questions and pseudo-labels, and a plain classifier: no weights, no other loss."""
+    return _dsac("dsac-linear", {"lambda_u": 0.0, "gamma": 0.0, "sup_weight": "none"})
+
+
+@RECIPES.register("cluster-label")
+def cluster_label() -> Recipe:
+    """One round that names the clusters by their representatives: DSAC with nothing trained."""
+    rule = QueryPart("dsac", {"picks": "representative"})
+    made = _dsac("cluster-label", {"predict": "cluster"}, rule)
+    return replace(made, rounds=replace(_FROM_NOTHING, budget=20))
+
+
 # --- TOML ----------------------------------------------------------------------------------
 
 

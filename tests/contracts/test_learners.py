@@ -16,6 +16,7 @@ from handful.types import Fit, Snapshot
 assert handful.learners.__all__  # importing it fills the registry
 
 _ENCODER: dict[str, Any] = {"pretrain_epochs": 2, "filters": (4, 4, 4), "hidden": 16}
+_DSAC: dict[str, Any] = {"m": 5, "epochs": 2, "batch_size": 8, "n_init": 2}
 
 # learner -> the options of a fit that takes a blink; more than one where a branch needs it
 TINY: dict[str, tuple[dict[str, Any], ...]] = {
@@ -30,6 +31,41 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "dcec": ({**_ENCODER, "steps": 4, "n_init": 2},),
     "dec": ({**_ENCODER, "steps": 4, "n_init": 2},),
+    "dsac": (
+        _DSAC,
+        {
+            **_DSAC,
+            "warm_start": False,
+            "embed_norm": "l2",
+            "head": "relu-bn-linear",
+            "predict": "column-softmax",
+            "refresh": "epoch",
+            "lambda_scope": "cluster",
+            "lambda_schedule": "grow",
+            "pseudo_label": "labels",
+            "agree_tau": 0.3,
+            "cap_by_share": True,
+        },
+        {**_DSAC, "predict": "cluster", "pseudo_label": "labels"},
+        {
+            **_DSAC,
+            "batching": "mixed",
+            "pseudo_label": "hungarian",
+            "passes": 2,
+            "pseudo_policy": "accumulate",
+            "constrain": "human+pseudo",
+            "schedule": "fast",
+        },
+        {
+            **_DSAC,
+            "loss_schedule": "alternate",
+            "alternate_epochs": (2, 1),
+            "lambda_u": 0.0,
+            "constrain": "none",
+            "seed_from": "labels",
+            "sup_weight": "none",
+        },
+    ),
     "encoder-head": (
         _ENCODER,
         {**_ENCODER, "finetune": True, "finetune_steps": 3, "scale": "unit", "C": 1.0},

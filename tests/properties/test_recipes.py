@@ -41,6 +41,16 @@ NAMES = [
     "typiclust",
     "self-training",
     "propagation",
+    "dsac",
+    "dsac-raw",
+    "dsac-steady",
+    "dsac-r",
+    "dsac-r-pl",
+    "dsac-no-pseudo",
+    "dsac-only-difficult",
+    "dsac-only-representative",
+    "dsac-linear",
+    "cluster-label",
 ]
 
 plain_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)

@@ -5,12 +5,23 @@ Importing this package registers them all (and imports torch).
 
 from __future__ import annotations
 
-from handful.learners import ccl, cnn, dec, encoder_head, kmeans, probe, propagation, self_training
+from handful.learners import (
+    ccl,
+    cnn,
+    dec,
+    dsac,
+    encoder_head,
+    kmeans,
+    probe,
+    propagation,
+    self_training,
+)
 
 __all__ = [
     "ccl",
     "cnn",
     "dec",
+    "dsac",
     "encoder_head",
     "kmeans",
     "probe",

@@ -65,6 +65,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Matrix: TypeAlias = NDArray[np.float32]
 Order: TypeAlias = Iterator[tuple[int, Ints, Ints]]  # epoch, rows of U, rows of L
 PUBLISHED_SETS = {(13_000, 10), (60_000, 10), (60_000, 20)}  # images and classes: k_2 as printed
+LEAST_STEPS = 300  # of a round: an epoch of a small folder is a step or two
 log = logging.getLogger(__name__)
 
 
@@ -108,6 +109,7 @@ class DSACOptions(InputOptions):
     weight_decay: float = 0.01  # none on biases and norm layers
     batch_size: int | None = None  # of each stream: 128 published, 256 fast
     epochs: int | None = None  # of a round: 50 frozen, 100 finetune, 20 fast
+    least_steps: int | None = None  # of a round: 300 where the schedule sets the epochs
     max_steps: int | None = None  # of a round: 600 fast
     epochs_total: int | None = None  # over all planned rounds, in place of epochs
     planned_rounds: int = 5  # for epochs_total and for lambda_schedule = "grow"
@@ -123,9 +125,12 @@ class DSACOptions(InputOptions):
 
     def resolved(self) -> DSACOptions:
         """Fill in what depends on the schedule alone."""
-        fast = self.schedule == "fast"
+        fast, least = self.schedule == "fast", self.least_steps
+        if least is None:
+            least = LEAST_STEPS if self.epochs is None and self.epochs_total is None else 0
         return replace(
             self,
+            least_steps=least,
             m=self.m or (64 if fast else 200),
             batch_size=self.batch_size or (256 if fast else 128),
             max_steps=self.max_steps or (600 if fast else None),
@@ -663,6 +668,7 @@ def _order(o: DSACOptions, y: Ints, rng: Generator) -> Order:
     """
     assert o.batch_size is not None
     assert o.epochs is not None
+    assert o.least_steps is not None
     size, none = o.batch_size, np.empty(0, dtype=np.int64)
     free, mine = np.flatnonzero(y < 0), np.flatnonzero(y >= 0)
     if o.loss_schedule == "alternate":
@@ -673,14 +679,16 @@ def _order(o: DSACOptions, y: Ints, rng: Generator) -> Order:
             if len(free):
                 yield from ((epoch, rows, none) for rows in batches(free, size, rng))
         return
-    if o.batching == "mixed":
-        for epoch in range(o.epochs):
+    mixed = o.batching == "mixed"
+    a_epoch = _steps(len(y) if mixed else max(len(free), len(mine)), size)
+    epochs = max(o.epochs, math.ceil(o.least_steps / a_epoch))
+    if mixed:
+        for epoch in range(epochs):
             for rows in batches(len(y), size, rng):
                 yield epoch, rows[y[rows] < 0], rows[y[rows] >= 0]
         return
-    a_epoch = _steps(max(len(free), len(mine)), size)
     u, i = _endless(free, size, rng), _endless(mine, size, rng)
-    for epoch in range(o.epochs):
+    for epoch in range(epochs):
         for _ in range(a_epoch):
             rows = next(u)
             # without its loss the stream of U only sets the length of the epoch
