@@ -132,9 +132,11 @@ class Propagation:
         if self._graph is None or self._graph[0] is not pool:
             with progress.task("neighbours", len(z)) as task:
                 x = _scaled(z, np.arange(len(z)), self.options.scale, *moments)
-                ids, d2 = geometry.knn(x, self.options.k)
+                near = geometry.neighbours(x, self.options.k)
                 task.advance(len(z))
-            self._graph = pool, graph.knn_graph(ids, d2)
+            if near.recall < 1:
+                _log.info("propagation: neighbours by %s, recall %.3f", near.method, near.recall)
+            self._graph = pool, graph.knn_graph(near.ids, near.d2)
         return self._graph[1]
 
     def _by_mass(self, view: View) -> bool:
