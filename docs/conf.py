@@ -28,5 +28,8 @@ suppress_warnings = ["misc.highlighting_failure"]  # formulas in cards are no co
 def setup(app: Any) -> None:
     """Write docs/generated before Sphinx looks for pages."""
     import cards
+    import toy
 
-    cards.write(Path(__file__).parent / "generated")
+    generated = Path(__file__).parent / "generated"
+    cards.write(generated)
+    toy.write(generated)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from handful.rng import rng_for
 from handful.testing import QueryContract
 from handful.types import Snapshot
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 TOY = np.array(
     [[0.5, 0.7], [-0.7, 0.4], [1.2, 0.0], [1.3, 1.0], [-0.2, 0.6], [0.6, 1.2], [0.3, -1.5],
      [0.4, 0.6], [0.2, 0.5], [2.9, 1.6], [4.2, -0.5], [3.5, 0.5], [4.5, 0.0], [5.9, 0.1],
@@ -208,6 +211,22 @@ def test_three_representatives_open_the_first_round_where_the_share_allows_it() 
     rule = DSAC(k1=3, neighbours=3, ties="index", reps_first_round=3)
     later = rule.select(toy_snapshot(memo={"cluster": {}}), 12, rng_for(0, 1, "query"))
     assert later.tags.count("representative") == 3
+
+
+def test_the_figure_of_the_documents_shows_the_toy(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("toy", DOCS / "toy.py")
+    assert spec is not None
+    assert spec.loader is not None
+    toy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(toy)
+    assert (toy.POINTS == TOY).all()
+    assert toy.choices().rows.tolist() == ROUND_1
+    assert ((toy.cores(MISLED) >= 0) & (toy.cores(MISLED) != MISLED)).sum() == 4
+    drawn = toy.write(tmp_path).read_bytes()
+    assert len(drawn) < 100_000
+    for said in (b"0 of 12 wrong", b"4 of 12 wrong", b"representative", b"difficult"):
+        assert said in drawn
+    assert toy.write(tmp_path).read_bytes() == drawn
 
 
 # --- options -------------------------------------------------------------------------------
