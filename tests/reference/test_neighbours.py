@@ -163,6 +163,15 @@ def test_bad_rows_are_named(find: Any) -> None:
         find(np.zeros((4, 8, 8)), 3)
 
 
+def test_rows_beyond_float32_are_refused_and_tiny_ones_are_not() -> None:
+    x = clouds(40, 3).astype(np.float64)
+    ids = geometry.knn(x, 4)[0]
+    np.testing.assert_array_equal(geometry.knn(x * 1e-30, 4)[0], ids)
+    x[12] = 1e25
+    with pytest.raises(InputError, match="features of size .* beyond float32"):
+        geometry.knn(x, 4)
+
+
 def test_integers_and_constant_columns() -> None:
     x = rng_for(0, None, "pixels").integers(0, 4, (90, 3)).astype(np.uint8)
     x = np.concatenate([x, np.full((90, 2), 255, dtype=np.uint8)], axis=1)

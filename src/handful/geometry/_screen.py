@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from handful.errors import InputError
 from handful.geometry._blocks import CACHE, HELD, Array, Ints, row_blocks
 
 TILE = 2048  # rows of a tile: 16 MB of d2
@@ -34,10 +35,14 @@ class Screen:
         held = self.n * (self.d + 2) * 4 <= HELD
         self._held = np.empty((self.n, self.d + 2), dtype=np.float32) if held else None
         for rows in row_blocks(self.n, self.d + 2, limit=CACHE):
-            made = self._make(rows)
+            with np.errstate(over="ignore"):  # said in words below
+                made = self._make(rows)
             self.norm[rows] = np.sqrt(made[:, self.d])
             if self._held is not None:
                 self._held[rows] = made
+        if not np.isfinite(self.norm).all():
+            largest = float(np.abs(self.mean).max())
+            raise InputError(f"features of size {largest:.0e} are beyond float32: scale them down")
 
     def _make(self, rows: Rows) -> Single:
         block = self.x[rows] - self.mean
