@@ -119,9 +119,8 @@ class DSACOptions(InputOptions):
     loss_schedule: Literal["joint", "alternate"] = "joint"  # alternate: the authors' code
     alternate_epochs: tuple[int, int] = (300, 7)  # on L, then on U
     passes: int = 1  # over pseudo-labels and training within a round: 3 in the authors' code
-    # --- prediction: argmax of f; or corrected for classes of equal size; or by cluster alone,
-    # the class of the image's cluster, and nothing is trained
-    predict: Literal["row", "column-softmax", "cluster"] = "row"
+    # column-softmax assumes classes of one size; cluster: its class, and nothing is trained
+    predict: Literal["row", "column-softmax", "cluster"] = "row"  # argmax of f
 
     def resolved(self) -> DSACOptions:
         """Fill in what depends on the schedule alone."""
@@ -150,7 +149,7 @@ class DSACOptions(InputOptions):
 
 @dataclass(frozen=True)
 class _Constants:
-    """What stands still while a round trains, by pool row; ``None`` of L_center: no class mean."""
+    """What stands still while a round trains, by pool row."""
 
     y: Tensor  # (n,) answers and pseudo-labels, -1: U
     g: Tensor  # (n,) weights of L
@@ -286,6 +285,7 @@ class DSAC:
                     if o.refresh == "epoch":
                         self._moved()
                         consts = self._constants(o, y, known, anew=True)
+                        net.train()  # looking at all images was in evaluation mode
                 x = source(np.concatenate([free, mine]))
                 z, logits = model(x, len(free))
                 u, i = (torch.from_numpy(rows).to(device) for rows in (free, mine))
