@@ -39,7 +39,7 @@ from torch.nn import functional as F
 from handful.augment import VIEWS, Views
 from handful.errors import InputError, TrainingError
 from handful.losses.ntxent import ntxent, simclr_authors
-from handful.networks.backbones import resize
+from handful.networks.backbones import Backbone, resize
 from handful.progress import Progress, Task
 from handful.rng import rng_for
 from handful.training import (
@@ -54,7 +54,15 @@ from handful.training import (
 )
 from handful.types import Pool
 
-__all__ = ["SimCLRFit", "SimCLROptions", "alignment", "pretrain", "rank", "uniformity"]
+__all__ = [
+    "SimCLRFit",
+    "SimCLROptions",
+    "alignment",
+    "pretrain",
+    "rank",
+    "save_encoder",
+    "uniformity",
+]
 
 
 class _Schedule(NamedTuple):
@@ -115,8 +123,8 @@ class SimCLRFit:
     epochs: int
     steps: int
     images: int  # in the pool that was trained on
-    passed: int  # images that passed in this call, each as two views
-    seconds: float  # of training in this call
+    passed: int  # images that passed, each as two views, all calls together
+    seconds: float  # of training, all calls together
     augment: Views
 
     @property
@@ -201,15 +209,15 @@ def pretrain(
         model = _projected(network.to(accelerator.device), images, o, seed)
         adam = torch.optim.AdamW(_groups(model, o.weight_decay), lr=o.lr)
         kept = _Kept(checkpoint, _identity(pool, model, plan, o, seed), model, adam)
-        first, loss = kept.load()
+        first, loss, before = kept.load()
         trained, optimizer = accelerator.setup(model, adam)
         run = _Run(accelerator, trained, optimizer, images, plan, o, seed, Meter())
         with progress.task("SimCLR", (plan.epochs - first) * plan.images) as task:
             for epoch in range(first, plan.epochs):
                 loss = run.epoch(epoch, task)
                 progress.log("simclr", (epoch + 1) * plan.a_epoch, ntxent=loss)
-                kept.save(epoch + 1, loss)
-        seconds = run.meter.seconds
+                kept.save(epoch + 1, loss, before + run.meter.seconds)
+        seconds = before + run.meter.seconds
         figures = _checks(model, images, plan, o, seed)
     finally:
         network.train(was_training)
@@ -219,7 +227,7 @@ def pretrain(
         epochs=plan.epochs,
         steps=plan.steps,
         images=len(images),
-        passed=run.meter.images,
+        passed=plan.epochs * plan.images,
         seconds=seconds,
         augment=plan.augment,
         **figures,
@@ -278,7 +286,7 @@ class _Kept:
     model: nn.Module
     adam: torch.optim.AdamW
 
-    def save(self, epochs: int, loss: float) -> None:
+    def save(self, epochs: int, loss: float, seconds: float) -> None:
         """Write the file whole or not at all; a disk that refuses costs the file, not the run."""
         if self.path is None:
             return
@@ -287,29 +295,22 @@ class _Kept:
             for key, value in self.adam.state.get(weight, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        about = {"simclr": json.dumps(dict(self.run)), "epochs": str(epochs), "loss": repr(loss)}
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
+        done = {"epochs": epochs, "loss": loss, "seconds": seconds}
+        about = {"simclr": json.dumps(dict(self.run)), "done": json.dumps(done)}
         try:
-            with new.open("wb") as file:
-                file.write(save(tensors, about))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self.path)
+            _write(self.path, save(tensors, about))
         except OSError as error:
             log.warning("%s cannot be written (%s): training goes on", self.path, error.strerror)
-            with suppress(OSError):
-                new.unlink()
 
-    def load(self) -> tuple[int, float]:
-        """Take up where the file stands: epochs done and the loss of the last one."""
+    def load(self) -> tuple[int, float, float]:
+        """Take up where the file stands: epochs done, the loss of the last one, seconds."""
         if self.path is None or not self.path.exists():
-            return 0, math.nan
+            return 0, math.nan, 0.0
         try:
             with safe_open(self.path, framework="pt") as file:
                 about = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
-            theirs = json.loads(about["simclr"])
-            epochs, loss = int(about["epochs"]), float(about["loss"])
+            theirs, done = json.loads(about["simclr"]), json.loads(about["done"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise InputError(
                 f"{str(self.path)!r} is damaged or no checkpoint of SimCLR: remove it to begin"
@@ -330,7 +331,18 @@ class _Kept:
                     # moments lie in memory as their weights do, so that sums come out alike
                     like = torch.empty_like(weight) if key != "step" else torch.empty_like(value)
                     self.adam.state[weight][key] = like.copy_(value).detach()
-        return epochs, loss
+        return int(done["epochs"]), float(done["loss"]), float(done["seconds"])
+
+
+def save_encoder(network: Backbone, path: Path, fit: SimCLRFit) -> None:
+    """Write the encoder alone, what came of it in the metadata.
+
+    ``backbone(network.name, weights=path)`` makes it again, and so does the option
+    ``backbone_weights`` of the learners that stand on features.
+    """
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.trunk.state_dict().items()}
+    about = {"backbone": network.name, "began_with": network.weights}
+    _write(path, save(tensors, about | {"simclr": json.dumps(asdict(fit))}))
 
 
 def alignment(a: Tensor, b: Tensor) -> float:
@@ -465,6 +477,20 @@ def _judge(fit: SimCLRFit, o: SimCLROptions) -> None:
         )
     if fit.rank <= LEAST_RANK < fit.images - 1:
         log.warning("SimCLR's features vary in %d directions only: train for more epochs", fit.rank)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file whole or not at all."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        with suppress(OSError):
+            new.unlink()
 
 
 def _sized(x: Tensor, side: int | None) -> Tensor:

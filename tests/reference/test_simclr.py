@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from handful import simclr
@@ -19,7 +21,14 @@ from handful.errors import InputError, TrainingError
 from handful.networks.backbones import backbone
 from handful.pool import open_arrays
 from handful.progress import Silent
-from handful.simclr import SimCLROptions, alignment, pretrain, rank, uniformity
+from handful.simclr import (
+    SimCLROptions,
+    alignment,
+    pretrain,
+    rank,
+    save_encoder,
+    uniformity,
+)
 from handful.training import Images
 from handful.types import Array, Pool
 
@@ -351,9 +360,36 @@ def test_a_finished_run_is_taken_up_without_a_step(tmp_path: Path) -> None:
     exact, a = run(checkpoint=path)
     again, b = run(net(5), checkpoint=path)
     assert equal(a, b)
-    assert again.passed == 0
-    assert again.loss == exact.loss
+    assert replace(again, seconds=exact.seconds) == exact
+    assert again.seconds == pytest.approx(exact.seconds, abs=0.5)  # of the training, not of now
     assert math.isnan(replace(again, seconds=0.0).images_per_second)
+
+
+def test_seconds_go_on_where_a_run_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "simclr.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=path, progress=Ear(stop_after=2))
+    with safe_open(path, framework="pt") as file:
+        done = json.loads(file.metadata()["done"])
+    fit, _ = run(checkpoint=path)
+    assert done["epochs"] == 2
+    assert 0 < done["seconds"] < fit.seconds
+    assert fit.passed == 4 * 32
+
+
+def test_the_encoder_alone_becomes_a_backbone_again(tmp_path: Path) -> None:
+    pool, network = patterns(24, side=16), backbone("small", rng=1)
+    fit, _ = run(network, pool, replace(QUICK, batch_size=8))
+    path = tmp_path / "small.safetensors"
+    save_encoder(network, path, fit)
+    again = backbone("small", weights=str(path))
+    x = torch.from_numpy(pool.read(np.arange(24)))
+    with torch.inference_mode():
+        assert torch.equal(again(x), network(x))
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    assert (about["backbone"], about["began_with"]) == ("small", "random")
+    assert json.loads(about["simclr"])["loss"] == fit.loss
 
 
 @pytest.mark.parametrize(
