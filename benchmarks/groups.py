@@ -165,6 +165,21 @@ GROUPS = (
         "python benchmarks/queries_scale.py",
     ),
     Group(
+        "knn",
+        "Nearest neighbours",
+        "The 6 nearest of every row, exact, on made-up clusters: ours, and other libraries at the"
+        " sizes named. Seconds of all cores stand beside those of the wall, which hold the"
+        " machine's other work.",
+        "python benchmarks/knn.py knn",
+    ),
+    Group(
+        "knn_million",
+        "Neighbours and k-means of a million rows",
+        "1,000,000 made-up features of width 200: the 6 nearest by k-means cells with their recall"
+        " on 1,000 probes, k-means with 20 clusters from one start; the rival at the size named.",
+        "python benchmarks/knn.py million",
+    ),
+    Group(
         "scan",
         "Scanning a folder",
         "20,000 JPEG files of 30 kB: headers read, bytes hashed.",

@@ -168,7 +168,7 @@ def test_rows_beyond_float32_are_refused_and_tiny_ones_are_not() -> None:
     ids = geometry.knn(x, 4)[0]
     np.testing.assert_array_equal(geometry.knn(x * 1e-30, 4)[0], ids)
     x[12] = 1e25
-    with pytest.raises(InputError, match="features of size .* beyond float32"):
+    with pytest.raises(InputError, match=r"features of size .* beyond float32"):
         geometry.knn(x, 4)
 
 
