@@ -60,9 +60,7 @@ def test_equals_the_functions_on_the_graph(method):
     W = graph.knn_graph(*knn(z, 5)).W
     solve = graph.spread if method == "spreading" else graph.harmonic
     want = graph.normalised(solve(W, view.known, 3).X)
-    np.testing.assert_allclose(found.proba[9:], want[9:], atol=1e-4)
-    assert found.proba[:9].argmax(axis=1).tolist() == truth[:9].tolist()
-    assert (found.proba[:9].max(axis=1) == 1).all()  # paid for
+    np.testing.assert_allclose(found.proba, want, atol=1e-4)
 
 
 def test_images_that_no_label_reaches_are_counted_and_undecided():
@@ -95,7 +93,7 @@ def test_a_label_against_all_its_neighbours_is_flipped():
     assert learner.flipped.tolist() == [4]
     assert done.losses["flipped"] == 1
     p = learner.snapshot(view, BOTH).proba
-    assert p[4].argmax() == wrong[4]  # what was paid for is reported
+    assert p[4].argmax() == truth[4] != wrong[4]
     held, _ = fit(PropagationOptions(k=8, method="harmonic"), view)
     assert held.flipped.size == 0
 

@@ -322,6 +322,7 @@ class _Session:
             paid=self.book.paid,
             fit=fit,
             seconds_query=seconds_query,
+            ari_kmeans=self.folder.without_a_label("ari_kmeans"),
         )
         self.folder.write_row(snapshot.round, row)
         self.last = row

@@ -4,7 +4,9 @@ Three sets are scored and never mixed: ``test`` (held back, never in the pool),
 ``unlabelled`` (pool images that nobody was asked about) and ``all`` (the whole pool).
 Accuracy is of class-named predictions; ACC, NMI, ARI and purity are of the clustering
 (the learner's clusters, or its classes where it has none), matched with Hungarian
-assignment and never used for a prediction.  What cannot be computed is left out.
+assignment and never used for a prediction.  A learner with ``cluster_labels()`` answers with
+its classes as soon as it has a label; its clusters are then scored beside them.  What cannot
+be computed is left out.
 """
 
 from __future__ import annotations
@@ -56,10 +58,20 @@ class Scorer:
         paid: int,
         fit: Fit,
         seconds_query: float,
+        ari_kmeans: float | None = None,
     ) -> dict[str, Any]:
-        """All figures of the model that ``snapshot`` describes; what has no value is left out."""
+        """All figures of the model that ``snapshot`` describes; what has no value is left out.
+
+        ``ari_kmeans`` : that of the model before the first label, where the run had one; what
+        labels have shaped is no control without labels any more.
+        """
         row: dict[str, Any] = {"round": snapshot.round, "labels": paid, "asked": asked}
-        row |= self._clustering(snapshot)
+        row |= self._clustering(snapshot, learner)
+        if self.truth is not None and "embedding" in snapshot.parts:
+            if ari_kmeans is None:
+                ari_kmeans = self._ari_kmeans(np.asarray(snapshot.embedding), snapshot.round)
+            row["ari_kmeans"] = ari_kmeans
+        row |= self._pseudo(snapshot, classes, learner)
         if (snapshot.known >= 0).any():
             row |= self._accuracy(snapshot, classes, learner)
         row |= {f"loss_{name}": value for name, value in fit.losses.items()}
@@ -93,22 +105,38 @@ class Scorer:
             row["balanced_accuracy_test"] = metrics.balanced_accuracy(true, found)
         return row
 
-    def _clustering(self, snapshot: Snapshot) -> dict[str, float]:
+    def _clustering(self, snapshot: Snapshot, learner: Learner) -> dict[str, float]:
         row: dict[str, float] = {}
         if self.truth is None:
             return row
-        part = "clusters" if "clusters" in snapshot.parts else "proba"
-        if part in snapshot.parts and (part == "clusters" or (snapshot.known >= 0).any()):
+        named, labelled = self.truth >= 0, bool((snapshot.known >= 0).any())
+        own = getattr(learner, "cluster_labels", None)
+        if own is not None and named.any():
+            scores = clustering(self.truth[named], own()[named])
+            row |= {f"{name}_clusters": value for name, value in scores.items()}
+        by_class = own is not None and labelled and "proba" in snapshot.parts
+        part = "clusters" if "clusters" in snapshot.parts and not by_class else "proba"
+        if part in snapshot.parts and (part == "clusters" or labelled):
             groups = np.asarray(snapshot.parts[part]).argmax(axis=1)
-            named = self.truth >= 0
             for where, rows in (("all", named), ("unlabelled", named & (snapshot.known < 0))):
                 if rows.any():
                     scores = clustering(self.truth[rows], groups[rows])
                     row |= {f"{name}_{where}": value for name, value in scores.items()}
             if named.any():
                 row["purity_all"] = metrics.purity(self.truth[named], groups[named])
-        if "embedding" in snapshot.parts:
-            row["ari_kmeans"] = self._ari_kmeans(np.asarray(snapshot.embedding), snapshot.round)
+        return row
+
+    def _pseudo(self, snapshot: Snapshot, classes: Classes, learner: Learner) -> dict[str, float]:
+        """How many images the learner labelled by itself, and which share of them wrongly."""
+        guess = getattr(learner, "pseudo_labels", None)
+        if guess is None:
+            return {}
+        guessed = np.asarray(guess())
+        own = (guessed >= 0) & (snapshot.known < 0)
+        row = {"pseudo_count": float(own.sum())}
+        if self.truth is not None and (scored := own & (self.truth >= 0)).any():
+            found = self.to_truth(guessed[scored], classes)
+            row["pseudo_error"] = 1 - metrics.accuracy(self.truth[scored], found)
         return row
 
     def _ari_kmeans(self, embedding: Array, round: int) -> float:

@@ -5,7 +5,8 @@
     graph      the k nearest neighbours of every image, weights by local scaling
     spreading  F   = (1 - alpha) (I - alpha S)^-1 Y        paid labels may be outvoted
     harmonic   F_u = (D_uu - W_uu + eps I)^-1 W_ul Y_l     paid labels are held fast
-    proba      rows of F with sum 1; a paid label counts as paid
+    proba      rows of F with sum 1, of labelled images as well: `Propagation.flipped` lists
+               those whose neighbours hold another class for right
     new image  sum over its k neighbours j of exp(-d^2 / (sigma sigma_j)) F_j
 
 Nothing is trained: with the neighbours at hand a fit takes seconds.  An image that no label
@@ -159,10 +160,7 @@ class Propagation:
             )
         found: dict[str, Array] = {}
         if "proba" in parts:
-            found["proba"] = proba = _shares(F)
-            named = np.flatnonzero(view.known >= 0)
-            proba[named] = 0
-            proba[named, np.asarray(view.known)[named]] = 1
+            found["proba"] = _shares(F)
         if "embedding" in parts:
             z = self.space.vectors(pool)
             found["embedding"] = self._scale(z, np.arange(len(z)))

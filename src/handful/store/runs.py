@@ -54,6 +54,7 @@ __all__ = [
 ROUND_COLUMNS = (
     "round", "labels", "asked", "accuracy_test", "accuracy_unlabelled", "acc_all", "nmi_all",
     "ari_all", "acc_unlabelled", "nmi_unlabelled", "ari_unlabelled", "ari_kmeans", "purity_all",
+    "acc_clusters", "nmi_clusters", "ari_clusters", "pseudo_count", "pseudo_error",
     "macro_f1_test", "balanced_accuracy_test", "entropy_mean", "seconds_fit", "seconds_query",
     "images_per_second", "peak_mb",
 )  # fmt: skip
@@ -164,6 +165,11 @@ class RunFolder:
         columns = [*ROUND_COLUMNS[:at], *losses, *ROUND_COLUMNS[at:]]
         lines = csv_lines(columns, (rows[r] for r in sorted(rows)))
         write_whole(self.path / "rounds.csv", lines)
+
+    def without_a_label(self, column: str) -> float | None:
+        """A figure of the model that no label had shaped yet; None where the run had no such."""
+        first = next(_read_numbers(self.path / "rounds.csv"), {})
+        return first.get(column) if first.get("labels") == 0 else None
 
     def write_training(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write all of training.csv: round, stage, step, then the figures by name."""
