@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -421,10 +422,12 @@ def test_ties_fall_by_the_generator() -> None:
     assert len(found) > 6
 
 
-def test_nothing_to_ask() -> None:
+def test_nothing_to_ask_and_less_than_was_wanted(caplog: pytest.LogCaptureFixture) -> None:
     assert ask(0) == []
     assert ask(5, range(24)) == []
-    assert sorted(ask(99, range(4, 24))) == [0, 1, 2, 3]
+    with caplog.at_level("INFO", logger="handful"):
+        assert sorted(ask(99, range(4, 24))) == [0, 1, 2, 3]
+    assert "about 4 images where 99 were wanted" in caplog.text
 
 
 def test_a_cluster_without_an_open_image_and_one_without_any() -> None:
@@ -448,6 +451,27 @@ def test_a_row_without_numbers_is_named(bad: float) -> None:
     x[5, 1] = bad
     with pytest.raises(InputError, match="row 5 holds NaN or inf"):
         dsac(x, A, MU, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "seconds"), [(60_000, 1), (1_000_000, 20)])
+def test_it_takes_no_time_beside_the_neighbours(
+    n: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seconds of the processor, so that a busy machine changes nothing."""
+    rng = rng_for(0, None, "many rows")
+    mu = rng.normal(size=(20, 200)).astype(np.float32)
+    a = rng.integers(0, 20, n)
+    x = rng.standard_normal((n, 200), dtype=np.float32) + mu[a]
+    at_hand = geometry.Neighbours(np.zeros((n, 6), dtype=np.int64), rng.random((n, 6)), "made", 1)
+    monkeypatch.setattr(geometry, "neighbours", lambda *_: at_hand)
+    snapshot = Snapshot.from_arrays(
+        embedding=x, centres=mu, clusters=np.eye(20, dtype=np.float32)[a]
+    )
+    started = process_time()
+    picks = DSAC().select(snapshot, 100, rng_for(0, 0, "query"))
+    assert process_time() - started < seconds
+    assert len(picks.ids) == 100
 
 
 def test_a_missing_part_is_named() -> None:

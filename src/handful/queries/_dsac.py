@@ -133,6 +133,8 @@ class DSAC:
         rank = np.arange(n) if self.ties == "index" else rng.permutation(n)
         members = _members(assignment, snapshot.open, c)
         share = quotas(k, [len(m) for m in members], rule=self.budget_rule)
+        if share.sum() < k:
+            _logger.info("dsac asks about %d images where %d were wanted", share.sum(), k)
         if not share.any():
             nothing = np.empty(0, dtype=np.int64)
             return Chosen(nothing, nothing, nothing.astype(bool))
