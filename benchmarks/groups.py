@@ -159,6 +159,14 @@ GROUPS = (
         "python benchmarks/throughput.py",
     ),
     Group(
+        "extract",
+        "Feature extraction",
+        "STL-10's first images at 160 pixels through the packaged encoder, against a bare forward"
+        " pass of the same module on batches that are ready in memory, in one run. *decoded*: the"
+        " pool's images are in memory; *encoded*: JPEG files are decoded as well.",
+        "python benchmarks/extract.py",
+    ),
+    Group(
         "queries_scale",
         "A million images",
         "Each rule, and the loop, on 1,000,000 x 10 probabilities.",

@@ -72,6 +72,7 @@ class FeatureSpace:
         self.options = options or FeatureOptions()
         self._cache = cache
         self._backbone: Backbone | None = None
+        self._digest = ""
         self._width: int | None = None
         self._said = ""
         self._last: tuple[Pool, NDArray[np.float32]] | None = None
@@ -117,6 +118,7 @@ class FeatureSpace:
             self._backbone = backbone(
                 o.backbone, weights=o.backbone_weights, device=fabric().device
             ).requires_grad_(False)
+            self._digest = self._backbone.digest  # once: nothing changes its weights here
         return self._backbone
 
     def vectors(
@@ -144,14 +146,14 @@ class FeatureSpace:
             raise InputError(f"images of {x.dtype} {x.shape}: give uint8 (B, C, H, W), gray or RGB")
         form = self._form((x.shape[2], x.shape[3]))
         out = np.empty((len(x), self.backbone.width), dtype=np.float32)
-        for rows in _batches(np.arange(len(x)), self._batch(form)):
+        for rows in _batches(np.arange(len(x)), self.batch_size(form)):
             out[rows] = self._forward(resize(torch.from_numpy(x[rows]), form))
         return out
 
     def _form(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.backbone.output_size(size, self.options.image_size)
 
-    def _batch(self, form: tuple[int, int]) -> int:
+    def batch_size(self, form: tuple[int, int]) -> int:
         """A power of two, at most 256: batches then end where the blocks of the cache end."""
         device = next(self.backbone.parameters()).device
         most = BATCH_PIXELS * (1 if device.type == "cpu" else 32) // max(1, math.prod(form))
@@ -161,7 +163,7 @@ class FeatureSpace:
         net, form = self.backbone, self._form(pool.size)
         encoder = {
             "backbone": net.name,
-            "weights": net.digest,
+            "weights": self._digest,
             "mean": net.mean,
             "deviation": net.deviation,
             "resize": "bicubic, antialiased",
@@ -180,7 +182,7 @@ class FeatureSpace:
         def read(batch: NDArray[np.int64]) -> Tensor:
             return resize(torch.from_numpy(pool.read(batch)), form)
 
-        for images in _ahead(read, _batches(rows, self._batch(form))):
+        for images in _ahead(read, _batches(rows, self.batch_size(form))):
             yield self._forward(images)
 
     def _forward(self, images: Tensor) -> NDArray[np.float32]:
