@@ -216,7 +216,6 @@ class DSAC:
         figures: dict[str, float] = {}
         if (known >= 0).any():
             figures = self._learn(o, view, known, k, (order, clustering), progress, meter)
-            self.round += 1
         figures |= {
             "lambda": float(self.lam.mean()),
             "zero_weight": float((self.w[known < 0] == 0).mean()) if (known < 0).any() else 0.0,
@@ -244,6 +243,7 @@ class DSAC:
             near = geometry.neighbours(z, o.k).ids
         if o.predict == "cluster":
             self._name_clusters(o, view, known, d)
+            self.round += 1
             return {}
         if not o.warm_start:
             self._restart()
@@ -251,7 +251,7 @@ class DSAC:
             self.pseudo = self._pseudo_labels(o, view, known, d, near, inner)
             y = np.where(known >= 0, known, self.pseudo)
             self._train(o, y, known, rngs[0], progress, meter)
-        self._moved()
+        self.round += 1  # from here on it is about the next one
         z = self.embedding()
         self._recluster(o, z, known, k, rngs[1])
         self._weigh(o, z, known)
