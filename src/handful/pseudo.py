@@ -224,10 +224,11 @@ def pseudo_labels(
         labels[:] = np.where(known < 0, previous, UNKNOWN)
     labels[taken] = named[assignment[taken]]
     _logger.info(
-        "pseudo-labels: %d in %d of %d clusters, %d classes named",
-        (labels >= 0).sum(), (np.bincount(assignment[taken], minlength=k) > 0).sum(), k,
-        len(np.unique(named[named >= 0])),
-    )  # fmt: skip
+        "pseudo-labels: %d, for %d classes; by cluster: %s",
+        (labels >= 0).sum(),
+        len(np.unique(labels[labels >= 0])),
+        " ".join(map(str, np.bincount(assignment[taken], minlength=k))),
+    )
     return labels
 
 

@@ -502,8 +502,12 @@ REPS_1, REPS_2 = [8, 16, 18], [0, 14, 23]
 NEIGHBOURS = geometry.knn(TOY, 3)[0]
 
 
-def test_the_core_of_each_cluster_takes_the_class_of_its_representative() -> None:
-    labels = pseudo_labels(A, D, known(ROUND_1), REPS_1, k2=4)
+def test_the_core_of_each_cluster_takes_the_class_of_its_representative(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO", logger="handful"):
+        labels = pseudo_labels(A, D, known(ROUND_1), REPS_1, k2=4)
+    assert "pseudo-labels: 12, for 3 classes; by cluster: 4 4 4" in caplog.text
     assert groups(labels) == {0: {7, 0, 4, 5}, 1: {11, 12, 14, 10}, 2: {23, 20, 21, 22}}
     assert (labels[labels >= 0] == TRUTH[labels >= 0]).all()
     capped = pseudo_labels(A, D, known(ROUND_1), REPS_1, k2=4, cap=0.5)
