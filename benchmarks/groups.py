@@ -188,6 +188,14 @@ GROUPS = (
         "python benchmarks/knn.py million",
     ),
     Group(
+        "simclr",
+        "Pre-training without labels",
+        "SimCLR: two views of each image alone, and a step on them without; then an encoder before"
+        " and after it was pre-trained on all images, as the ARI of k-means on its features, one"
+        " cluster a class. STL-10 is shrunk to 32 pixels. One core.",
+        "python benchmarks/simclr.py",
+    ),
+    Group(
         "scan",
         "Scanning a folder",
         "20,000 JPEG files of 30 kB: headers read, bytes hashed.",
