@@ -221,6 +221,19 @@ def test_eight_cells_find_more_than_one() -> None:
     assert sorted(near[0].tolist()) == [0, 1, 2, 3, 4]
 
 
+def test_large_cells_are_divided() -> None:
+    """One dense cloud among nineteen thin ones: random starts alone leave it to few cells."""
+    rng = rng_for(0, None, "uneven")
+    thin = (rng.normal(0, 30, (19, 6))[:, None] + rng.normal(size=(19, 40, 6))).reshape(-1, 6)
+    x = np.concatenate([thin, rng.normal(0, 0.01, (1240, 6))]).astype(np.float32)
+    centres = _cells.train_cells(x, 10, rng_for(3, None, "cells"))
+    sizes = np.bincount(geometry.nearest(x, centres)[0], minlength=len(centres))
+    start = np.sort(rng_for(3, None, "cells").choice(len(x), 10, replace=False))
+    plain = np.bincount(geometry.lloyd(x, x[start], max_iter=_cells.STEPS).labels, minlength=10)
+    assert (sizes**2).sum() < 0.6 * (plain**2).sum()
+    assert 8 <= len(centres) <= 20
+
+
 def test_cells_too_small_to_hold_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cells, "SEARCHED", 1)
     x = clouds(400, 3, groups=40)
