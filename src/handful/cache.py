@@ -101,11 +101,11 @@ class FeatureCache:
         O(n) digests; a matrix that is there costs these and the reading of 64 blocks.
         """
         images = _Images.of(pool)
-        if (found := self._open(images.key, len(pool), width)) is not None:
+        if (found := self._open(images.key, width, images)) is not None:
             return found
         with _alone(self.here, images.key) as writable:
             # whoever held the lock may have made it in the meantime
-            if (found := self._open(images.key, len(pool), width)) is not None:
+            if (found := self._open(images.key, width, images)) is not None:
                 return found
             known = self._known(images, width)
             if known.mask.all() and len(pool) * width * 4 <= GATHERED:
@@ -115,22 +115,32 @@ class FeatureCache:
             _fill(kept, known, compute, progress or Silent())
             if not kept.publish(self.here / images.key, images, self.encoder):
                 return _sealed(kept.rows)
-        found = self._open(images.key, len(pool), width)
+        found = self._open(images.key, width, images)
         if found is None:
             raise StoreError(f"the features just written to {self.here} cannot be read: try again")
         return found
 
-    def _open(self, key: str, n: int | None, width: int) -> Matrix | None:
-        """A finished matrix, checked; one that is damaged is removed and ``None`` is given."""
+    def _open(self, key: str, width: int, images: _Images | None = None) -> Matrix | None:
+        """A finished matrix, checked; one that is damaged is removed and ``None`` is given.
+
+        With ``images`` it must be theirs: a file may have been copied or renamed.
+        """
         about = self.here / f"{key}.json"
         if not about.is_file():
             return None
         try:
             said = json.loads(about.read_text(encoding="utf-8"))
             matrix = np.load(about.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-            shape = [len(matrix) if n is None else n, width]
+            shape = [len(matrix), width]
             if matrix.dtype != np.float32 or not list(matrix.shape) == said["shape"] == shape:
                 raise ValueError(f"{matrix.dtype} {matrix.shape}, not float32 {said['shape']}")
+            if said["encoder"] != json.loads(json.dumps(dict(self.encoder))):
+                raise ValueError("another encoder or transform")
+            ids = np.load(about.with_suffix(".ids.npy"), allow_pickle=False)
+            if images is not None and not (
+                np.array_equal(ids, images.ids) and said["spots"] == images.spots
+            ):
+                raise ValueError("other images")
             _verify(matrix, said["sums"])
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             log.warning("the features in %s are damaged (%s): made again", about, error)
@@ -160,7 +170,7 @@ class FeatureCache:
             order = np.argsort(held)
             at = order[np.minimum(np.searchsorted(held[order], wanted), len(held) - 1)]
             hits = (held[at] == wanted) & ~known.mask
-            if hits.any() and (matrix := self._open(about.stem, None, width)) is not None:
+            if hits.any() and (matrix := self._open(about.stem, width)) is not None:
                 known.source[hits], known.place[hits] = len(known.matrices), at[hits]
                 known.matrices.append(matrix)
         return known

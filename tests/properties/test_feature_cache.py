@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -134,7 +135,7 @@ def test_a_large_part_gets_a_file_of_its_own(
     np.testing.assert_array_equal(found, whole[::2])
 
 
-@pytest.mark.parametrize("damage", ["shorter", "altered", "gone", "json", "sums", "empty"])
+@pytest.mark.parametrize("damage", ["shorter", "altered", "gone", "json", "sums", "empty", "ids"])
 def test_a_damaged_matrix_is_made_again(
     kept: FeatureCache, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,6 +150,8 @@ def test_a_damaged_matrix_is_made_again(
         path.write_bytes(data[:-3] + b"abc")
     elif damage == "gone":
         path.unlink()
+    elif damage == "ids":
+        path.with_suffix(".ids.npy").unlink()
     elif damage == "empty":
         path.write_bytes(b"")
     elif damage == "json":
@@ -161,6 +164,30 @@ def test_a_damaged_matrix_is_made_again(
     assert "damaged" in caplog.text
     assert len(encoder.rows) == N
     np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("strange", ["images", "transform"])
+def test_a_matrix_of_something_else_is_made_again(
+    kept: FeatureCache, strange: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files that were copied to a name which is not theirs."""
+    pool, encoder = pool_of(pixels()), kept.encoder
+    kept.matrix(pool, Encoder(pool), WIDTH)
+    (mine,) = kept.here.glob("*.json")
+    other = pool_of(pixels(seed=1)) if strange == "images" else pool
+    cache_of = FeatureCache(
+        {**encoder, "to": [9, 9]} if strange == "transform" else encoder, kept.root
+    )
+    cache_of.matrix(other, Encoder(other), WIDTH)
+    (theirs,) = [p for p in cache_of.here.glob("*.json") if p != mine]
+    for suffix in (".json", ".npy", ".ids.npy"):
+        shutil.copy(theirs.with_suffix(suffix), mine.with_suffix(suffix))
+    again = Encoder(pool)
+    with caplog.at_level(logging.WARNING):
+        found = kept.matrix(pool, again, WIDTH)
+    assert ("other images" if strange == "images" else "another encoder") in caplog.text
+    assert len(again.rows) == N
+    np.testing.assert_array_equal(found, again.slow(np.arange(N)))
 
 
 def test_an_extraction_that_was_cut_off_goes_on(kept: FeatureCache) -> None:

@@ -302,7 +302,8 @@ def _timm(name: str, wanted: bool) -> Backbone:
     return Backbone(
         name,
         trunk,
-        width=int(trunk.num_features),
+        # some widen once more behind their pooling: what comes out counts
+        width=int(getattr(trunk, "head_hidden_size", None) or trunk.num_features),
         image_size=int(config["input_size"][-1]),
         square=bool(config.get("fixed_input_size", False)),
         mean=tuple(config["mean"]),
