@@ -40,10 +40,7 @@ LEAST_STEPS = 300  # of pre-training, unless epochs are asked for
 
 @dataclass(frozen=True)
 class AutoEncoderOptions:
-    """The auto-encoder and its pre-training; ``None`` is settled by ``schedule``.
-
-    augment : auto takes glyph or photo by channels and size; object is for gray things
-    """
+    """The auto-encoder and its pre-training; ``None`` is settled by ``schedule``."""
 
     schedule: Literal["published", "fast"] = "published"  # as the paper, or for a CPU
     embedding_dim: int = 10  # d, the width of the latent space
@@ -52,7 +49,7 @@ class AutoEncoderOptions:
     activation: Literal["relu", "leaky"] = "relu"  # leaky: slope 0.01
     out_activation: Literal["linear", "sigmoid"] = "linear"  # of the reconstruction
     hidden: int = 256  # width of the auto-encoder for ready features
-    augment: Literal["none", "glyph", "object", "photo", "auto"] = "none"
+    augment: Literal["none", "glyph", "object", "photo", "auto"] = "none"  # auto: glyph or photo
     pretrain_epochs: int | None = None  # 50 published, 15 fast
     pretrain_steps: int | None = None  # at most; unlimited published, 1,500 fast
     least_steps: int | None = None  # of pre-training: 300 where the schedule sets the epochs
