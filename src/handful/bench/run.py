@@ -244,6 +244,7 @@ class _Session:
         self.progress = Scored(progress, ready.train.labels, lambda: self.book.round)
         self.progress.rows += folder.training_rows(before=self.book.round + 1)
         self.steady = _Steady(folder.path / "checkpoint")
+        self.clusters = _AskedIn(folder.path / "checkpoint")
         self.scorer = Scorer(
             pool=self.pool,
             truth=ready.train.labels,
@@ -299,6 +300,8 @@ class _Session:
         if question.snapshot is None:
             return False
         row = self.score(question.snapshot, question.fit or Fit(), question.seconds_query)
+        if hasattr(self.learner, "pseudo_labels"):
+            self.clusters.keep(question.snapshot)
         stop = self.stop
         steady = stop.steady and self.steady.reached(question.snapshot)
         spent = time.monotonic() - self.started
@@ -350,9 +353,29 @@ class _Session:
             classes=names,
             rng=rng_for(self.ready.recipe.seed, None, "figures"),
         )
+        self._keep_clusters(names)
         self.write_facts(outcome.reason)
         if report:
             render([folder.path])
+
+    def _keep_clusters(self, names: list[str]) -> None:
+        """What the report shows of a learner that clusters and labels by itself."""
+        from handful.report import clusters
+
+        last = self.book.round - 1
+        if (asked_in := self.clusters.of(last)) is None or len(asked_in) != len(self.pool):
+            return
+        clusters.collect(
+            self.folder.path,
+            pool=self.pool,
+            clusters=asked_in,
+            asked=[(row, tag) for round, row, tag in self._asked() if round == last],
+            known=self.book.known(self.pool),
+            pseudo=getattr(self.learner, "pseudo_labels")(),  # noqa: B009 - not every learner's
+            truth=_renamed(self.ready.train.labels, self.ready.names, names),
+            n_classes=len(names),
+            rng=rng_for(self.ready.recipe.seed, None, "clusters"),
+        )
 
     def write_facts(self, reason: str) -> None:
         """Bring run.json up to date: data, protocol, machine; ``reading`` is read on resuming."""
@@ -491,6 +514,33 @@ class _Steady:
 
     def _path(self, round: int) -> Path:
         return self.folder / f"predicted-{round}.npy"
+
+
+class _AskedIn:
+    """The clusters in which the last questions were asked; on disk for a resumed run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep the cluster of every row; of the round before as well, nothing older."""
+        if "clusters" in snapshot.parts:
+            content = io.BytesIO()
+            found = np.asarray(snapshot.clusters).argmax(axis=1).astype(np.int32)
+            np.save(content, found, allow_pickle=False)
+            write_whole(self._path(snapshot.round), content.getvalue())
+            self._path(snapshot.round - 2).unlink(missing_ok=True)
+
+    def of(self, round: int) -> Array | None:
+        """``(n,)``; None where nothing was kept, or what was kept cannot be read."""
+        try:
+            found = np.load(self._path(round), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return np.asarray(found, dtype=np.int64)
+
+    def _path(self, round: int) -> Path:
+        return self.folder / f"asked-in-{round}.npy"
 
 
 _SCORED_PARTS = frozenset({"proba", "clusters", "embedding"})

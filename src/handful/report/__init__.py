@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from handful.report import curves, figures, maps
+from handful.report import clusters, curves, figures, maps
 from handful.report.page import render
 from handful.report.runs import Run, load
 
-__all__ = ["Run", "curves", "figures", "load", "maps", "render"]
+__all__ = ["Run", "clusters", "curves", "figures", "load", "maps", "render"]

@@ -42,6 +42,15 @@ _NO_LOSS = frozenset(
         "variance",
         "purity",
         "total",
+        # what learners count rather than lower
+        "accepted",
+        "classes_covered",
+        "flipped",
+        "lambda",
+        "pseudo",
+        "rounds",
+        "unreached",
+        "zero_weight",
     }
 ) | set(QUALITY)
 _TERMS = {"rec": "reconstruction", "clu": "clustering", "ccl": "contrastive"}
@@ -257,7 +266,8 @@ def losses_by_round(run: Run, *, width: float = 540, height: float = 300) -> Fig
 
     ``None`` with fewer than two rounds, or without losses.
     """
-    names = [n for n in run.rounds.columns if n.startswith("loss_") and n != "loss_total"]
+    columns = (n for n in run.rounds.columns if n.startswith("loss_"))
+    names = [n for n in columns if n.removeprefix("loss_") not in _NO_LOSS]
     labels = run.rounds.numbers("labels")
     drawn = []
     for name in names[:LOSSES_SHOWN]:
@@ -274,10 +284,72 @@ def losses_by_round(run: Run, *, width: float = 540, height: float = 300) -> Fig
             colour = SERIES_COLOURS[place % len(SERIES_COLOURS)]
             axes.plot(xs, ys, color=colour, marker=SERIES_MARKERS[place], label=name, linewidth=1.5)
         axes.set_title("losses at the end of each round (first = 1)")
-        axes.set_xlabel("labels paid for")
-        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        _labels_below(axes)
         axes.legend(loc="best", ncols=min(3, len(drawn)))
     return figure
+
+
+def ari_by_round(run: Run, *, width: float = 540, height: float = 300) -> Figure | None:
+    """ARI of all images against labels: predictions, clusters, k-means without a label.
+
+    ``None`` for a run whose learner keeps no clusters of its own.
+    """
+    names = {"ari_all": "predictions", "ari_clusters": "clusters", "ari_kmeans": _KMEANS}
+    if not run.rounds.has("ari_clusters"):
+        return None
+    with drawing():
+        figure = canvas(width, height)
+        axes = figure.add_subplot()
+        for place, (name, words) in enumerate(names.items()):
+            xs, values = run.curve(name)
+            if not xs.size:
+                continue
+            control = words == _KMEANS
+            axes.plot(
+                xs,
+                100 * values,
+                label=words,
+                color=TEXT_2 if control else SERIES_COLOURS[place],
+                linestyle="--" if control else "-",
+                marker=None if control else SERIES_MARKERS[place],
+            )
+        axes.set_title("agreement with the true classes, ARI (%)")
+        _labels_below(axes)
+        axes.legend(loc="best")
+    return figure
+
+
+_KMEANS = "k-means, no label"
+
+
+def pseudo_purity(run: Run, *, width: float = 540, height: float = 300) -> Figure | None:
+    """Share of pseudo-labels that are right (%) against labels, with their number beside it.
+
+    ``None`` where no round has an error of pseudo-labels: without a truth, or without any.
+    """
+    xs, error = run.curve("pseudo_error")
+    if not xs.size:
+        return None
+    count = dict(zip(*run.curve("pseudo_count"), strict=True))
+    purity = 100 * (1 - error)
+    with drawing():
+        figure = canvas(width, height)
+        axes = figure.add_subplot()
+        axes.plot(xs, purity, color=SERIES_COLOURS[0], marker=SERIES_MARKERS[0])
+        for x, y in zip(xs, purity, strict=True):
+            axes.annotate(
+                f"{count.get(x, 0):,.0f}", (x, y), (0, 7), textcoords="offset points",
+                ha="center", color=TEXT_2, fontsize=11,
+            )  # fmt: skip
+        axes.set_title("pseudo-labels that are right (%), and their number")
+        axes.margins(y=0.2)
+        _labels_below(axes)
+    return figure
+
+
+def _labels_below(axes: Axes) -> None:
+    axes.set_xlabel("labels paid for")
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
 
 
 def _term(name: str) -> str:

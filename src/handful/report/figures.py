@@ -99,7 +99,7 @@ def collect(
         "truth": truth_[rows].astype(np.int32),
         "predicted": predicted_[rows].astype(np.int32),
         "asked_round": asked_round[rows],
-        "thumbnails": _thumbnails(pool, thumbnail_rows),
+        "thumbnails": thumbnails(pool, thumbnail_rows),
         "thumbnail_rows": thumbnail_rows,
         "thumbnail_round": np.array([round_ for round_, _, _ in shown], dtype=np.int32),
         "thumbnail_class": known[thumbnail_rows].astype(np.int32),
@@ -109,10 +109,11 @@ def collect(
         "confusion": counts,
         "confusion_scope": _words([scope]),
     }
-    _write(Path(folder) / FILE, arrays)
+    write(Path(folder) / FILE, arrays)
 
 
-def _write(path: Path, arrays: dict[str, Any]) -> None:
+def write(path: Path, arrays: dict[str, Any]) -> None:
+    """Arrays into one compressed file, whole or not at all; no pickle."""
     content = BytesIO()
     np.savez_compressed(content, **arrays)
     write_whole(path, content.getvalue())
@@ -132,7 +133,7 @@ def keep_stage(folder: Path | str, snapshot: Snapshot, rng: np.random.Generator)
     path = Path(folder) / STAGES / f"stage-{snapshot.round:04d}.npz"
     path.parent.mkdir(exist_ok=True)
     known = int((snapshot.known >= 0).sum())
-    _write(path, {"rows": rows, "embedding": embedding, "labels": np.int64(known)})
+    write(path, {"rows": rows, "embedding": embedding, "labels": np.int64(known)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +227,11 @@ def _shown(asked: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     return sorted(out, key=lambda entry: (entry[0], order[id(entry)]))
 
 
-def _thumbnails(pool: Pool, rows: Array) -> Array:
+def thumbnails(pool: Pool, rows: Array, limit: int = _THUMBNAIL_BYTES) -> Array:
+    """Small pictures of these rows ``(m, C, h, w) uint8``, in ``limit`` bytes; none of features."""
     if pool.features is not None or not rows.size:
         return np.empty((0, 1, 1, 1), dtype=np.uint8)
-    side = min(SIDE, int((_THUMBNAIL_BYTES / (rows.size * max(pool.channels, 1))) ** 0.5))
+    side = min(SIDE, int((limit / (rows.size * max(pool.channels, 1))) ** 0.5))
     height, width = pool.size
     scale = min(1.0, side / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from handful.errors import InputError
 from handful.metrics import aulc, wilson
-from handful.report import curves, maps, protocol, sheets
+from handful.report import clusters, curves, maps, protocol, sheets
+from handful.report.clusters import Clusters
 from handful.report.look import CLASS_COLOURS, PATTERNS, shown, to_svg
 from handful.report.runs import (
     METRICS,
@@ -264,6 +265,9 @@ class _Page:
             "nmi_all": ("NMI, all, %", _percent),
             "ari_all": ("ARI, all, %", _percent),
             "ari_kmeans": ("ARI, k-means, %", _percent),
+            "ari_clusters": ("ARI, clusters, %", _percent),
+            "pseudo_count": ("pseudo-labels", _integer),
+            "pseudo_error": ("wrong, %", _percent),
             "entropy_mean": ("mean entropy", lambda v: f"{v:.3f}"),
             "seconds_fit": ("training, s", lambda v: f"{v:,.1f}"),
             "seconds_query": ("choosing, s", lambda v: f"{v:,.2f}"),
@@ -284,7 +288,8 @@ class _Page:
         caption = (
             "<b>Table {n}.</b> Every model of the run: accuracy of its predictions, and ACC, NMI"
             " and ARI of its clusters (k-means: of a k-means on the embedding, which sees no"
-            " label). Points gained: against the model before."
+            " label; pseudo-labels: what the learner labelled by itself). Points gained: against"
+            " the model before."
             " Labels a point: labels bought for each point of accuracy gained; empty where"
             f" nothing was gained. {escape(shown(self._run_words(run)))}"
         )
@@ -298,6 +303,7 @@ class _Page:
         yield self._latent(run, prefix)
         yield self._training(run, prefix)
         yield self._asked(run, prefix)
+        yield self._clusters(run, prefix)
         yield self._classes(run, prefix)
 
     def _latent(self, run: Run, prefix: str) -> str:
@@ -394,6 +400,55 @@ class _Page:
             f"<h2>{escape(prefix)}What was asked</h2><figure>{sheet}"
             f"<figcaption>{caption}</figcaption></figure>"
         )
+
+    def _clusters(self, run: Run, prefix: str) -> str:
+        """What a learner with clusters and pseudo-labels of its own made of the answers."""
+        names = run.figures.classes if run.figures is not None else ()
+        curve, purity = curves.ari_by_round(run), curves.pseudo_purity(run)
+        out = ""
+        if curve is not None:
+            out += self._figure(
+                curve,
+                "Adjusted Rand index of all images of the pool against their true classes: of the"
+                " predictions, of the learner's own clusters, and of a k-means on the same"
+                " features before the first label.",
+            )
+        if purity is not None:
+            out += self._figure(
+                purity,
+                "Labels that the learner gave by itself and trained on: the share that the truth"
+                " bears out. Scored beside the training, which never sees the truth.",
+            )
+        out = f'<div class="pair">{out}</div>' if out else ""
+        if (found := run.clusters) is not None and len(found.sizes):
+            out += self._cluster_sheet(found, names)
+        return f"<h2>{escape(prefix)}Clusters and pseudo-labels</h2>{out}" if out else ""
+
+    def _cluster_sheet(self, found: Clusters, names: Sequence[str]) -> str:
+        sheet, more = clusters.sheet(found, names), len(found.sizes) - clusters.SHOWN
+        out = ""
+        if sheet:
+            some = f" The first {clusters.SHOWN} clusters are shown." if more > 0 else ""
+            caption = (
+                f"<b>Figure {next(self._figures)}.</b> Cluster by cluster: the images of the last"
+                f" question by what they were asked for, and up to {clusters.EXAMPLES}"
+                " pseudo-labelled images drawn at random. ✗ and another name: the truth"
+                f" differs.{some}"
+            )
+            out = f"<figure>{sheet}<figcaption>{caption}</figcaption></figure>"
+        if sheet and more <= 0:
+            return out
+        table = self._table(
+            ["cluster", "class", "images", "pseudo-labels", "right, %"],
+            clusters.table_rows(found, names),
+            "<b>Table {n}.</b> The clusters in which the last question was asked, the class that"
+            " each took from the answers, and the images that took it without being asked"
+            f"{'; right: as far as the truth is known' if found.scored.any() else ''}.",
+        )
+        if len(found.sizes) > _OPEN_CLASSES:
+            count = f"{len(found.sizes):,} clusters"
+            table = f"<details><summary>Table of {count}</summary>{table}</details>"
+        return out + table
 
     def _classes(self, run: Run, prefix: str) -> str:
         figures = run.figures

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 
 from handful.errors import HandfulError, InputError, RunFolderError
+from handful.report.clusters import FILE as CLUSTERS
+from handful.report.clusters import Clusters
+from handful.report.clusters import load as load_clusters
 from handful.report.figures import STAGES, Figures, Stage, load_stages
 from handful.report.figures import load as load_figures
 from handful.types import Array
@@ -62,6 +65,7 @@ class Run:
     facts: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     figures: Figures | None = None
+    clusters: Clusters | None = None
     stages: tuple[Stage, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -152,6 +156,7 @@ def load(path: Path | str) -> Run:
         facts=attempt(_json, "run.json", {}),
         recipe=attempt(_toml, "recipe.toml", {}),
         figures=attempt(lambda file: load_figures(file.parent), "figures.npz", None),
+        clusters=attempt(lambda file: load_clusters(file.parent), CLUSTERS, None),
         stages=tuple(attempt(lambda folder: load_stages(folder.parent), STAGES, ())),
         problems=tuple(problems),
     )

@@ -66,7 +66,7 @@ PREDICTION_COLUMNS = ("path", "class", "confidence", "unlike", "source")
 _FILES = (
     "book.sqlite", "events.jsonl", "recipe.toml", "run.json", "rounds.csv", "training.csv",
     "labels.csv", "predictions.csv", "model.safetensors", "model.json", "report.html",
-    "checkpoint", "figures",
+    "checkpoint", "figures", "clusters.npz",
 )  # fmt: skip
 _log = logging.getLogger(__name__)
 
