@@ -297,7 +297,8 @@ class _Rows:
                 with self.path.open("ab") as file:
                     file.write(data)
                 self.sums.append(crc32(data))
-                _write(_beside(self.path), json.dumps({"sums": self.sums}).encode())
+                # a kill cannot lose it; after a power cut the checksums decide
+                _write(_beside(self.path), json.dumps({"sums": self.sums}).encode(), sync=False)
                 return
             except OSError as error:
                 self.sums = self.sums[: (self.done - len(block)) // BLOCK]
@@ -402,14 +403,15 @@ def _beside(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a file whole or not at all."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         with new.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(new, path)
     finally:
         with suppress(OSError):

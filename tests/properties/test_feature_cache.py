@@ -272,11 +272,11 @@ def test_a_full_disk_ends_in_memory(
     pool = pool_of(pixels())
     write, left = cache._write, [2]
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, **how: bool) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise OSError(28, "No space left on device")
-        write(path, data)
+        write(path, data, **how)
 
     for room in (0, 2, 3, 5, 6):
         left[0] = room
