@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 import torch
@@ -88,6 +88,7 @@ CHECKED = 2048  # images that the checks after training look at
 COLLAPSED = -0.1  # uniformity above it: all images on one point
 LEAST_RANK = 10
 MANY_REPEATS = 0.05
+Rows: TypeAlias = NDArray[np.int64]
 log = logging.getLogger(__name__)
 
 
@@ -122,7 +123,7 @@ class SimCLRFit:
     rank: int  # of the covariance of G(x)
     epochs: int
     steps: int
-    images: int  # in the pool that was trained on
+    images: int  # that it was trained on
     passed: int  # images that passed, each as two views, all calls together
     seconds: float  # of training, all calls together
     augment: Views
@@ -152,9 +153,9 @@ class _Plan:
         """That pass in an epoch."""
         return self.a_epoch * self.batch
 
-    def batches(self, n: int, rng: Generator) -> Iterator[NDArray[np.int64]]:
-        """An epoch over n rows in whole batches."""
-        return batches(rng.permutation(n)[: self.images], self.batch, rng, shuffle=False)
+    def batches(self, rows: Rows, rng: Generator) -> Iterator[Rows]:
+        """An epoch over these rows in whole batches."""
+        return batches(rng.permutation(rows)[: self.images], self.batch, rng, shuffle=False)
 
     def lr(self, step: int) -> float:
         """Share of the learning rate: linear warm-up, then half a cosine down to 0."""
@@ -200,25 +201,26 @@ def pretrain(
     """
     o = options or SimCLROptions()
     seed = int(rng.integers(1 << 62))
-    pool = _usable(pool, network, o, seed)
-    plan = _plan(o, pool)
+    pool = _sample(pool, network, o, seed)
     accelerator = fabric(o.precision, o.devices)
     images = Images(pool, device=accelerator.device, progress=progress)
+    rows = _readable(pool)
+    plan = _plan(o, pool, len(rows))
     was_training = network.training
     try:
         model = _projected(network.to(accelerator.device), images, o, seed)
         adam = torch.optim.AdamW(_groups(model, o.weight_decay), lr=o.lr)
-        kept = _Kept(checkpoint, _identity(pool, model, plan, o, seed), model, adam)
+        kept = _Kept(checkpoint, _identity(pool, rows, model, plan, o, seed), model, adam)
         first, loss, before = kept.load()
         trained, optimizer = accelerator.setup(model, adam)
-        run = _Run(accelerator, trained, optimizer, images, plan, o, seed, Meter())
+        run = _Run(accelerator, trained, optimizer, images, rows, plan, o, seed, Meter())
         with progress.task("SimCLR", (plan.epochs - first) * plan.images) as task:
             for epoch in range(first, plan.epochs):
                 loss = run.epoch(epoch, task)
                 progress.log("simclr", (epoch + 1) * plan.a_epoch, ntxent=loss)
                 kept.save(epoch + 1, loss, before + run.meter.seconds)
         seconds = before + run.meter.seconds
-        figures = _checks(model, images, plan, o, seed)
+        figures = _checks(model, images, rows, plan, o, seed)
     finally:
         network.train(was_training)
     fit = SimCLRFit(
@@ -226,7 +228,7 @@ def pretrain(
         chance=math.log(2 * plan.batch - 1),
         epochs=plan.epochs,
         steps=plan.steps,
-        images=len(images),
+        images=len(rows),
         passed=plan.epochs * plan.images,
         seconds=seconds,
         augment=plan.augment,
@@ -244,6 +246,7 @@ class _Run:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     images: Images
+    rows: Rows
     plan: _Plan
     options: SimCLROptions
     seed: int
@@ -258,7 +261,7 @@ class _Run:
         self.meter.restart()
         self.model.train()
         with seeded(rng_for(self.seed, epoch, "dropout")):
-            for _, x in self.images.stream(plan.batches(len(self.images), order)):
+            for _, x in self.images.stream(plan.batches(self.rows, order)):
                 for group in self.optimizer.param_groups:
                     group["lr"] = o.lr * plan.lr(step)
                 x = _sized(x, o.image_size)
@@ -368,32 +371,38 @@ def rank(h: Tensor, *, share: float = 1e-4) -> int:
     return int((spread > share * top).sum()) if top > 1e-12 * len(h) else 0
 
 
-def _usable(pool: Pool, network: nn.Module, o: SimCLROptions, seed: int) -> Pool:
-    """The images that are trained on: readable ones, a sample where there are too many."""
+def _sample(pool: Pool, network: nn.Module, o: SimCLROptions, seed: int) -> Pool:
+    """The pool, or as many of its images as are used."""
     if pool.features is not None:
         raise InputError("SimCLR needs images and this pool holds ready features")
     if not any(weight.requires_grad for weight in network.parameters()):
         raise InputError("the encoder is frozen: call requires_grad_(True) before pre-training it")
-    rows = np.setdiff1d(np.arange(len(pool)), np.array(sorted(pool.broken), dtype=np.int64))
     most = SCHEDULES[o.schedule].most if o.most is None else o.most
-    if most and len(rows) > most:
-        rows = np.sort(rng_for(seed, None, "sample").choice(rows, most, replace=False))
+    if not most or len(pool) <= most:
+        return pool
+    drawn = rng_for(seed, None, "sample").choice(len(pool), most, replace=False)
+    return pool.subset(np.sort(drawn))
+
+
+def _readable(pool: Pool) -> Rows:
+    """Rows without the images that turned out to be broken when they were read."""
+    rows = np.setdiff1d(np.arange(len(pool)), np.array(sorted(pool.broken), dtype=np.int64))
     if len(rows) < 2:
         raise InputError(
             f"SimCLR needs two images at least and found {len(rows)}: every other image of a"
             " batch is what it learns from"
         )
-    return pool if len(rows) == len(pool) else pool.subset(rows)
+    return rows
 
 
-def _plan(o: SimCLROptions, pool: Pool) -> _Plan:
+def _plan(o: SimCLROptions, pool: Pool, n: int) -> _Plan:
     known = SCHEDULES[o.schedule]
     gray = pool.channels == 1 and max(pool.size) <= 48
     kind: Views = o.augment if o.augment != "auto" else "glyph" if gray else "photo"
-    batch = min(o.batch_size or known.batch, len(pool))
+    batch = min(o.batch_size or known.batch, n)
     if batch < 2:
         raise InputError(f"batch_size = {batch}: SimCLR needs two images a batch at least")
-    a_epoch = len(pool) // batch
+    a_epoch = n // batch
     epochs = o.epochs or max(known.epochs, math.ceil(LEAST_STEPS / a_epoch))
     warm_up = (known.warm_up if o.warm_up is None else o.warm_up) * a_epoch
     tau = o.tau or (0.7 if o.loss == "simclr-authors" else 0.5 if kind == "photo" else 0.2)
@@ -423,10 +432,10 @@ def _groups(model: nn.Module, decay: float) -> list[dict[str, object]]:
 
 
 def _identity(
-    pool: Pool, model: nn.Module, plan: _Plan, o: SimCLROptions, seed: int
+    pool: Pool, rows: Rows, model: nn.Module, plan: _Plan, o: SimCLROptions, seed: int
 ) -> dict[str, str]:
     """What two runs must share to be one; warns of a pool that is full of repeats."""
-    digests = [pool.digest(row) for row in range(len(pool))]
+    digests = [pool.digest(int(row)) for row in rows]
     repeats = len(digests) - len(set(digests))
     if repeats > MANY_REPEATS * len(digests):
         log.warning(
@@ -446,11 +455,11 @@ def _identity(
 
 
 def _checks(
-    model: _Projected, images: Images, plan: _Plan, o: SimCLROptions, seed: int
+    model: _Projected, images: Images, rows: Rows, plan: _Plan, o: SimCLROptions, seed: int
 ) -> _Figures:
     """Alignment, uniformity and rank on a sample of the pool, in evaluation mode."""
     draw = rng_for(seed, None, "checks")
-    rows = np.sort(draw.choice(len(images), min(CHECKED, len(images)), replace=False))
+    rows = np.sort(draw.choice(rows, min(CHECKED, len(rows)), replace=False))
     generator, view = torch_generator(draw), VIEWS[plan.augment]
     model.eval()
     found: list[tuple[Tensor, Tensor, Tensor]] = []

@@ -108,10 +108,10 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 )
 def test_schedules(schedule: str, batch: int, epochs: int, warm_up: int, n: int) -> None:
     """`fast` has 20 epochs where they are 300 steps."""
-    plan = simclr._plan(SimCLROptions(schedule=schedule), patterns(n, side=8))  # type: ignore[arg-type]
+    plan = simclr._plan(SimCLROptions(schedule=schedule), patterns(4, side=8), n)  # type: ignore[arg-type]
     assert (plan.batch, plan.epochs, plan.a_epoch) == (batch, epochs, 2)
     assert plan.warm_up == 2 * warm_up
-    asked = simclr._plan(SimCLROptions(schedule=schedule, epochs=20), patterns(n, side=8))  # type: ignore[arg-type]
+    asked = simclr._plan(SimCLROptions(schedule=schedule, epochs=20), patterns(4, side=8), n)  # type: ignore[arg-type]
     assert asked.epochs == 20
 
 
@@ -119,17 +119,17 @@ def test_fast_takes_a_sample_of_a_large_pool(monkeypatch: pytest.MonkeyPatch) ->
     assert simclr.SCHEDULES["fast"].most == 10_000
     monkeypatch.setitem(simclr.SCHEDULES, "fast", simclr.SCHEDULES["fast"]._replace(most=30))
     pool = patterns(60, side=8)
-    few = simclr._usable(pool, net(), SimCLROptions(), 1)
+    few = simclr._sample(pool, net(), SimCLROptions(), 1)
     assert len(few) == 30
     assert list(few.ids) == sorted(few.ids)
-    assert list(few.ids) != list(simclr._usable(pool, net(), SimCLROptions(), 2).ids)
-    assert len(simclr._usable(pool, net(), SimCLROptions(most=0), 1)) == 60
-    assert len(simclr._usable(pool, net(), SimCLROptions(schedule="gpu"), 1)) == 60
+    assert list(few.ids) != list(simclr._sample(pool, net(), SimCLROptions(), 2).ids)
+    assert len(simclr._sample(pool, net(), SimCLROptions(most=0), 1)) == 60
+    assert len(simclr._sample(pool, net(), SimCLROptions(schedule="gpu"), 1)) == 60
 
 
 def test_temperature_and_views_go_by_the_images() -> None:
     def plan(pool: Pool, **options: object) -> simclr._Plan:
-        return simclr._plan(SimCLROptions(**options), pool)  # type: ignore[arg-type]
+        return simclr._plan(SimCLROptions(**options), pool, len(pool))  # type: ignore[arg-type]
 
     gray, rgb, large = patterns(4), patterns(4, channels=3), patterns(4, side=64)
     assert (plan(gray).augment, plan(gray).tau) == ("glyph", 0.2)
@@ -151,9 +151,9 @@ def test_learning_rate_warms_up_and_falls_by_a_cosine() -> None:
     assert rates[-1] == pytest.approx((1 + math.cos(math.pi * 15 / 16)) / 2)
     assert rates[4:] == sorted(rates[4:], reverse=True)
     # a warm-up longer than the run ends half way
-    short = simclr._plan(SimCLROptions(epochs=1, batch_size=4, warm_up=10), patterns(40))
+    short = simclr._plan(SimCLROptions(epochs=1, batch_size=4, warm_up=10), patterns(4), 40)
     assert short.warm_up == 5
-    none = simclr._plan(SimCLROptions(epochs=1, batch_size=4, warm_up=0), patterns(40))
+    none = simclr._plan(SimCLROptions(epochs=1, batch_size=4, warm_up=0), patterns(4), 40)
     assert none.lr(0) == 1.0
 
 
@@ -553,7 +553,7 @@ def test_a_frozen_encoder_and_one_of_another_form_are_refused() -> None:
         run(nn.Conv2d(1, 4, 3))
 
 
-def test_images_that_cannot_be_read_stay_out(tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_stay_out() -> None:
     class Torn:
         """A pool whose third image turned out to be broken."""
 
@@ -566,5 +566,7 @@ def test_images_that_cannot_be_read_stay_out(tmp_path: Path) -> None:
         def __len__(self) -> int:
             return len(self.pool)
 
-    usable = simclr._usable(Torn(patterns(6)), net(), QUICK, 0)  # type: ignore[arg-type]
-    assert list(usable.ids) == [i for row, i in enumerate(patterns(6).ids) if row != 2]
+    torn = Torn(patterns(18))
+    assert [*simclr._readable(torn)] == [row for row in range(18) if row != 2]  # type: ignore[arg-type]
+    fit, _ = run(pool=torn, options=replace(QUICK, batch_size=4))  # type: ignore[arg-type]
+    assert (fit.images, fit.steps) == (17, 16)
