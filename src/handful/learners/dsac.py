@@ -64,6 +64,7 @@ __all__ = ["DSAC", "DSACOptions"]
 Ints: TypeAlias = NDArray[np.int64]
 Matrix: TypeAlias = NDArray[np.float32]
 Order: TypeAlias = Iterator[tuple[int, Ints, Ints]]  # epoch, rows of U, rows of L
+PseudoLabel: TypeAlias = Literal["newest", "plurality", "labels", "hungarian", "none"]
 PUBLISHED_SETS = {(13_000, 10), (60_000, 10), (60_000, 20)}  # images and classes: k_2 as printed
 LEAST_STEPS = 300  # of a round: an epoch of a small folder is a step or two
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class DSACOptions(InputOptions):
     k: int = 6  # neighbours of the compactness
     comp_floor: float = 1e-3  # of its sum of distances, times the median
     # --- pseudo-labels
-    pseudo_label: Literal["newest", "plurality", "labels", "hungarian", "none"] = "newest"
+    pseudo_label: PseudoLabel = "newest"  # newest plurality labels hungarian: who names; none
     pseudo_policy: Literal["rebuild", "accumulate"] = "rebuild"  # each round anew, or kept
     pseudo_cap: float = 1.0  # at most this share of a cluster
     cap_by_share: bool = False  # times the share of agreeing representatives; none below .5
