@@ -56,13 +56,13 @@ def dsac_ablation() -> Iterator[Cell]:
 def dsac_cifar100() -> Iterator[Cell]:
     for seed in range(5):
         for name in MAIN:
-            yield run("dsac_cifar100", "cifar100_20", name, seed, 128)
+            yield run("dsac_cifar100", "cifar100_20", name, seed, 160)
 
 
 def dsac_cifar10() -> Iterator[Cell]:
     for seed in range(3):
         for name in MAIN:
-            yield run("dsac_cifar10", "cifar10", name, seed, 128)
+            yield run("dsac_cifar10", "cifar10", name, seed, 160)
 
 
 GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {

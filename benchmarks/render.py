@@ -240,11 +240,13 @@ def section(group: Group, folder: Path, paper: Path) -> str:
 
 
 def _columns_of_rounds() -> set[str]:
-    shares = {f"{m}_{part}" for m in ("acc", "nmi", "ari") for part in ("all", "unlabelled")}
+    shares = {
+        f"{m}_{part}" for m in ("acc", "nmi", "ari") for part in ("all", "unlabelled", "clusters")
+    }
     return shares | {
         "accuracy_test", "accuracy_unlabelled", "ari_kmeans", "purity_all", "macro_f1_test",
         "balanced_accuracy_test", "entropy_mean", "seconds_fit", "seconds_query",
-        "images_per_second", "peak_mb", "asked", "round",
+        "images_per_second", "peak_mb", "asked", "round", "pseudo_count", "pseudo_error",
     }  # fmt: skip
 
 

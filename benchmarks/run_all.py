@@ -31,7 +31,7 @@ from record import ROOT, read, record
 
 METRICS = (
     "accuracy_test", "accuracy_unlabelled", "acc_all", "nmi_all", "ari_all", "acc_unlabelled",
-    "nmi_unlabelled", "ari_unlabelled", "ari_kmeans", "purity_all", "macro_f1_test",
+    "nmi_unlabelled", "ari_unlabelled", "ari_kmeans", "ari_clusters", "purity_all", "macro_f1_test",
     "balanced_accuracy_test", "pseudo_count", "pseudo_error", "images_per_second",
 )  # fmt: skip
 SMALL = (75, 150, 225, 300, 375, 450, 525, 600, 675, 750)  # USPS: 1 % of the training part
