@@ -446,7 +446,7 @@ def test_a_folder_that_holds_a_run(done: RunRecord, tmp_path: Path) -> None:
         run(blobs(), recipe("probe", **TINY), out=done.path)
     with pytest.raises(RunFolderError, match="no run to resume"):
         run(blobs(), None, out=tmp_path / "nothing", resume=True)
-    with pytest.raises(RecipeError, match="another recipe .*; seed was 0, now 3"):
+    with pytest.raises(RecipeError, match=r"another recipe .*; seed was 0, now 3"):
         run(blobs(), recipe("probe", seed=3, **TINY), out=done.path, resume=True)
     with pytest.raises(InputError, match="same data"):
         run(blobs(80), None, out=done.path, resume=True)
