@@ -60,6 +60,7 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
             **_DSAC,
             "loss_schedule": "alternate",
             "alternate_epochs": (2, 1),
+            "predict": "centre",
             "lambda_u": 0.0,
             "constrain": "none",
             "seed_from": "labels",

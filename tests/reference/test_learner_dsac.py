@@ -448,6 +448,21 @@ def test_column_softmax_of_the_worked_example() -> None:
             assert np.allclose(proba, column / column.sum(axis=1, keepdims=True), atol=1e-6)
 
 
+def test_prediction_by_the_nearest_centre_of_a_class() -> None:
+    pool, truth = pool_of()
+    learner = begun(pool, predict="centre")
+    view = asked(pool, truth, nearest_to_centres(learner))
+    fit(learner, view)
+    proba = learner.snapshot(view, frozenset({"proba"})).proba
+    z = learner.embedding().astype(np.float64)
+    d = np.square(z[:, None] - learner.centres[None]).sum(axis=2)
+    own = d[np.arange(60), learner.a].mean()
+    slow = np.exp(-d / own) / np.exp(-d / own).sum(axis=1, keepdims=True)
+    assert np.allclose(proba, slow, atol=1e-4)
+    assert (proba.argmax(axis=1) == truth).mean() > 0.9
+    assert np.allclose(learner.predict(pool.features), proba, atol=1e-5)
+
+
 @pytest.mark.parametrize("constrain", ["human", "none", "human+pseudo"])
 def test_who_is_pinned_to_a_class(constrain: str) -> None:
     pool, truth = pool_of()

@@ -65,6 +65,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Matrix: TypeAlias = NDArray[np.float32]
 Order: TypeAlias = Iterator[tuple[int, Ints, Ints]]  # epoch, rows of U, rows of L
 PseudoLabel: TypeAlias = Literal["newest", "plurality", "labels", "hungarian", "none"]
+Predict: TypeAlias = Literal["row", "column-softmax", "centre", "cluster"]
 PUBLISHED_SETS = {(13_000, 10), (60_000, 10), (60_000, 20)}  # images and classes: k_2 as printed
 LEAST_STEPS = 300  # of a round: an epoch of a small folder is a step or two
 log = logging.getLogger(__name__)
@@ -120,8 +121,9 @@ class DSACOptions(InputOptions):
     loss_schedule: Literal["joint", "alternate"] = "joint"  # alternate: the authors' code
     alternate_epochs: tuple[int, int] = (300, 7)  # on L, then on U
     passes: int = 1  # over pseudo-labels and training within a round: 3 in the authors' code
-    # column-softmax assumes classes of one size; cluster: its class, and nothing is trained
-    predict: Literal["row", "column-softmax", "cluster"] = "row"  # argmax of f
+    # column-softmax assumes classes of one size; centre: the class whose centre is nearest, after
+    # the k-means that labels seeded; cluster: the class of the cluster, and nothing is trained
+    predict: Predict = "row"  # row column-softmax centre cluster: argmax of f, or else
 
     def resolved(self) -> DSACOptions:
         """Fill in what depends on the schedule alone."""
@@ -194,6 +196,7 @@ class DSAC:
         self.pseudo: Ints = np.empty(0, dtype=np.int64)  # (n,) pseudo-labels of the last round
         self.class_of: Ints = np.empty(0, dtype=np.int64)  # (K,) of predict = "cluster"
         self.log_mass: Matrix = np.zeros(1, dtype=np.float32)  # of column-softmax
+        self.spread = 1.0  # of predict = "centre": mean d of the pool
 
     # ------------------------------------------------------------------ learning
 
@@ -513,7 +516,10 @@ class DSAC:
         if self.options.predict == "cluster":
             named = self.class_of[a]
             return np.where((named >= 0)[:, None], _one_hot(named, c), alike)
-        logits = self._logits(z)
+        if self.options.predict == "centre":
+            logits = -geometry.squared_distances(z, self.centres[:c]) / self.spread
+        else:
+            logits = self._logits(z)
         if self.options.predict == "column-softmax":
             logits -= self.log_mass
         return torch.softmax(torch.from_numpy(logits), dim=1).numpy()
@@ -525,7 +531,11 @@ class DSAC:
         return found
 
     def _measure_classes(self, z: Matrix) -> None:
-        """log sum_j exp(z_jk) over the pool: the column softmax of any image by it."""
+        """What predicting any image needs to know of the pool.
+
+        The mean distance to a centre; log sum_j exp(z_jk), for the column softmax.
+        """
+        self.spread = max(float(_distances(z, self.centres, self.a).mean()), 1e-12)
         if self.options.predict == "column-softmax":
             self.log_mass = torch.logsumexp(torch.from_numpy(self._logits(z)), dim=0).numpy()
 
@@ -629,6 +639,7 @@ class DSAC:
             "pseudo": self.pseudo.copy(),
             "class_of": self.class_of.copy(),
             "log_mass": self.log_mass.copy(),
+            "spread": np.array([self.spread]),
             "counts": np.array(
                 [self.n_classes, self.round, WAYS.index(self.inputs.way or "frozen")]
             ),
@@ -654,7 +665,7 @@ class DSAC:
         self.centres, self.lam, self.w = (
             np.array(state[name]) for name in ("centres", "lambda", "weights")
         )
-        self.log_mass = np.array(state["log_mass"])
+        self.log_mass, self.spread = np.array(state["log_mass"]), float(state["spread"][0])
         self._moved()
 
 
