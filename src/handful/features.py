@@ -25,7 +25,7 @@ from handful.cache import FeatureCache
 from handful.errors import InputError, RecipeError
 from handful.networks.backbones import Backbone, backbone, resize
 from handful.progress import Progress
-from handful.training import fabric
+from handful.training import device_for
 from handful.types import Array, Pool
 
 __all__ = [
@@ -116,7 +116,7 @@ class FeatureSpace:
         if self._backbone is None:
             o = self.options
             self._backbone = backbone(
-                o.backbone, weights=o.backbone_weights, device=fabric().device
+                o.backbone, weights=o.backbone_weights, device=device_for()
             ).requires_grad_(False)
             self._digest = self._backbone.digest  # once: nothing changes its weights here
         return self._backbone

@@ -29,7 +29,7 @@ from handful.errors import InputError, RecipeError
 from handful.features import FeatureOptions, FeatureSpace
 from handful.networks.backbones import Backbone, backbone, resize
 from handful.progress import Progress
-from handful.training import Images, Precision, fabric, torch_generator
+from handful.training import Images, Precision, device_for, torch_generator
 from handful.types import Array, Pool
 
 __all__ = ["WAYS", "InputOptions", "Inputs", "Way"]
@@ -66,7 +66,7 @@ class Inputs:
 
     @property
     def device(self) -> torch.device:
-        return fabric(self.options.precision, self.options.devices).device
+        return device_for(self.options.precision, self.options.devices)
 
     def __len__(self) -> int:
         return len(self._pool) if self._pool is not None else 0

@@ -24,8 +24,8 @@ from handful.progress import Progress
 from handful.training import (
     Images,
     Precision,
+    device_for,
     embed,
-    fabric,
     load_weights,
     pretrain_autoencoder,
     seeded,
@@ -86,7 +86,7 @@ class LatentSpace:
 
     @property
     def device(self) -> torch.device:
-        return fabric(self.options.precision, self.options.devices).device
+        return device_for(self.options.precision, self.options.devices)
 
     def attach(self, pool: Pool, progress: Progress | None = None) -> Images:
         """The pixels of ``pool``; read once and kept for as long as it is the same pool."""

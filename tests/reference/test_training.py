@@ -257,3 +257,17 @@ def test_ccl_on_a_stream_equals_ccl_on_kept_images(monkeypatch: pytest.MonkeyPat
         assert learner.space.images.kept is (keep > 10)
         found.append(learner.snapshot(view, frozenset({"proba"})).proba)
     np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_the_device_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learner asks for it at every step, and a fabric takes 30 ms to make."""
+    from handful import training
+
+    training.device_for.cache_clear()
+    assert training.device_for() == training.fabric().device
+
+    def again(*_: object) -> None:
+        raise AssertionError("a second fabric")
+
+    monkeypatch.setattr(training, "Fabric", again)
+    assert training.device_for() == torch.device("cpu") or torch.cuda.is_available()

@@ -39,6 +39,7 @@ from handful.training import (
     Precision,
     check_finite,
     cycle,
+    device_for,
     embed,
     fabric,
     load_weights,
@@ -283,7 +284,7 @@ class CNN:
                 new[name].copy_(array)
 
     def _new_network(self) -> SmallCNN | SmallMLP:
-        device = fabric(self.options.precision, self.options.devices).device
+        device = device_for(self.options.precision, self.options.devices)
         if len(self._shape) == 1:
             return SmallMLP(self._shape[0], self.n_classes).to(device)
         net = SmallCNN(self._shape[0], self.n_classes).to(device)
