@@ -34,7 +34,7 @@ def run(bench: str, data: str, name: str, seed: int, side: int) -> Cell:
     if name == "kmeans":
         plan = {}
     elif name == "cluster-label":
-        plan = {"counts": COUNTS[:1]}
+        plan = {"counts": (10,)}  # one answer a cluster
     variant = f"frozen lite0@{side}, fast"
     return cell(
         bench, data, name, variant, seed, split="none", schedule="fast", learner=learner, **plan
@@ -65,6 +65,35 @@ def dsac_cifar10() -> Iterator[Cell]:
             yield run("dsac_cifar10", "cifar10", name, seed, 160)
 
 
+CHOICE: dict[str, tuple[dict[str, object], dict[str, object]]] = {  # learner, rule
+    "as it is": ({}, {}),
+    "six candidates": ({}, {"k1_share": 0.0}),
+    "15 % candidates": ({}, {"k1_share": 0.15}),
+    "lambda_u .01": ({"lambda_u": 0.01}, {}),
+    "lambda_u .1": ({"lambda_u": 0.1}, {}),
+    "unweighted": ({"sup_weight": "none"}, {}),
+    "answers x 5": ({"human_weight": 5.0}, {}),
+    "clusters alone, capped": (
+        {
+            "pseudo_label": "plurality", "k2_mode": "fraction", "pseudo_cap": 0.5,
+            "agree_tau": 0.7, "cap_by_share": True, "lambda_u": 0.1,
+        },
+        {"k1_share": 0.0},
+    ),
+}  # fmt: skip
+
+
+def dsac_choice() -> Iterator[Cell]:
+    """What ``dsac-steady`` is made of, decided on digits before any other set is run."""
+    for seed in range(5):
+        for name, (learner, query) in CHOICE.items():
+            yield cell(
+                "dsac_choice", "digits", "dsac-steady", "pixels, fast", seed, split="none",
+                schedule="fast", counts=COUNTS, label=f"dsac-steady {name}",
+                learner=learner, query=query,
+            )  # fmt: skip
+
+
 GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
-    g.__name__: g for g in (dsac_stl10, dsac_ablation, dsac_cifar100, dsac_cifar10)
+    g.__name__: g for g in (dsac_choice, dsac_stl10, dsac_ablation, dsac_cifar100, dsac_cifar10)
 }

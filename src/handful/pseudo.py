@@ -27,7 +27,14 @@ from handful import geometry
 from handful.errors import InputError
 from handful.types import UNKNOWN, Array
 
-__all__ = ["ClusterClasses", "agreement", "cluster_classes", "pseudo_labels", "pseudo_size"]
+__all__ = [
+    "ClusterClasses",
+    "agreed_labels",
+    "agreement",
+    "cluster_classes",
+    "pseudo_labels",
+    "pseudo_size",
+]
 
 Ints: TypeAlias = NDArray[np.int64]
 Rows: TypeAlias = Array | Sequence[int]
@@ -230,6 +237,23 @@ def pseudo_labels(
         " ".join(map(str, np.bincount(assignment[taken], minlength=k))),
     )
     return labels
+
+
+def agreed_labels(
+    assignment: Array, d: Array, known: Array, spread: Array, *, n_clusters: int | None = None
+) -> Ints:
+    """The class on which two views of the answers agree ``(n,)``, -1 elsewhere and on answers.
+
+    One view is the cluster: the plurality of all answers in it (`cluster_classes`, ``labels``).
+    The other is the graph: ``spread (n,)``, the class that the answers reach each row with over
+    its neighbours, -1 where none does.  A wrong representative moves one of them, seldom both,
+    so neither a count nor a cap is needed.  Other parameters as in `pseudo_labels`.  O(n).
+    """
+    k = _clusters(assignment, n_clusters)
+    nobody = np.empty(0, dtype=np.int64)
+    named = cluster_classes(assignment, d, known, nobody, mode="labels", n_clusters=k).classes
+    by_cluster = named[assignment]
+    return np.where((known < 0) & (by_cluster == spread), by_cluster, UNKNOWN)
 
 
 def _clusters(assignment: Array, n_clusters: int | None) -> int:

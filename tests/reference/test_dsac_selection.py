@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 
 from handful import geometry
 from handful.errors import InputError, MissingPart, RecipeError
-from handful.pseudo import agreement, cluster_classes, pseudo_labels, pseudo_size
+from handful.pseudo import (
+    agreed_labels,
+    agreement,
+    cluster_classes,
+    pseudo_labels,
+    pseudo_size,
+)
 from handful.queries import DSAC, dsac, far_set, near_set, quotas
 from handful.rng import rng_for
 from handful.testing import QueryContract
@@ -212,6 +218,23 @@ def test_three_representatives_open_the_first_round_where_the_share_allows_it() 
     rule = DSAC(k1=3, neighbours=3, ties="index", reps_first_round=3)
     later = rule.select(toy_snapshot(memo={"cluster": {}}), 12, rng_for(0, 1, "query"))
     assert later.tags.count("representative") == 3
+
+
+def test_a_share_of_the_cluster_may_be_candidates() -> None:
+    """A share that gives fewer than k_1 changes nothing; the whole cluster is k_1 = 24."""
+    assert ask(6, k1_share=0.3) == ROUND_1  # 2 of 9, 2 of 8, 2 of 7
+    assert ask(6, k1_share=1.0) == ask(6, k1=24)
+    half = dsac(TOY, A, MU, 6, k1=1, k1_share=0.5, neighbours=3, ties="index")
+    for p in range(3):
+        members = np.flatnonzero(p == A)
+        far = members[np.lexsort((members, -D[members]))]
+        rest = far[~np.isin(far, half.rows[half.representative])]
+        candidates = rest[: max(2, len(members) // 2)]
+        difficult = half.rows[(half.cluster == p) & ~half.representative]
+        assert difficult.tolist() == [candidates[np.argmax(C[candidates])]]
+    for share in (-0.1, 1.1):
+        with pytest.raises(RecipeError, match="0 to 1"):
+            DSAC(k1_share=share)
 
 
 def test_the_figure_of_the_documents_shows_the_toy(tmp_path: Path) -> None:
@@ -527,6 +550,30 @@ def test_pseudo_labels_of_round_two() -> None:
     labels = pseudo_labels(A, D, answered, REPS_1 + REPS_2, fresh=REPS_2, k2=6, cap=0.5)
     assert groups(labels) == {0: {7, 4, 2, 6}, 1: {11, 12, 15, 13}, 2: {20, 22, 17}}
     assert np.flatnonzero((labels >= 0) & (labels != TRUTH)).tolist() == [17]
+
+
+def test_two_views_must_agree() -> None:
+    """Cluster 2 has a wrong representative: the graph says otherwise, so it names nobody."""
+    spread = np.where(A == 0, 0, np.where(A == 1, 1, 2))
+    spread[[9, 17]] = -1
+    labels = agreed_labels(A, D, known(ROUND_1, MISLED), spread)
+    by_hand = np.full(24, -1)
+    votes = {p: [MISLED[i] for i in ROUND_1 if A[i] == p] for p in range(3)}
+    for i in range(24):
+        if i not in ROUND_1:
+            own = [
+                t
+                for t in votes[A[i]]
+                if votes[A[i]].count(t) == max(map(votes[A[i]].count, votes[A[i]]))
+            ]
+            nearest = min((D[j], MISLED[j]) for j in ROUND_1 if A[j] == A[i] and MISLED[j] in own)[
+                1
+            ]
+            by_hand[i] = nearest if nearest == spread[i] else -1
+    assert labels.tolist() == by_hand.tolist()
+    assert (labels[ROUND_1] == -1).all()
+    assert (labels[A == 0] == 0).sum() == 7
+    assert (agreed_labels(A, D, np.full(24, -1), spread) == -1).all()  # nobody was asked
 
 
 def test_agreement_of_neighbours() -> None:

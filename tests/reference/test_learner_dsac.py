@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from handful import geometry, pseudo
+from handful import geometry, graph, pseudo
 from handful.errors import InputError, RecipeError, TrainingError
 from handful.learners import dsac
 from handful.learners.dsac import DSAC, DSACOptions
@@ -322,6 +322,27 @@ def test_a_representative_asked_later_renames_its_cluster() -> None:
     for p in range(3):
         of_cluster = made[(a == p) & (made >= 0)]
         assert set(of_cluster) == {truth[second[p]]}
+
+
+def test_pseudo_labels_where_cluster_and_graph_agree() -> None:
+    """The graph is that of the untrained vectors at unit length, and is built once a pool."""
+    pool, truth = pool_of()
+    learner = begun(pool, pseudo_label="agreed", graph_k=4, graph_alpha=0.8)
+    rows = nearest_to_centres(learner)
+    view, a, z = asked(pool, truth, rows), learner.a.copy(), learner.embedding()
+    d = np.square(z - learner.centres[a]).sum(axis=1)
+    fit(learner, view)
+    x = pool.features / np.linalg.norm(pool.features, axis=1, keepdims=True)
+    found = geometry.knn(x, 4)
+    spread = graph.spread(graph.knn_graph(*found).W, np.asarray(view.known), 3, alpha=0.8).X
+    there = spread.sum(axis=1) > graph.NOTHING
+    named = np.where(there, spread.argmax(axis=1), -1)
+    expected = pseudo.agreed_labels(a, d, np.asarray(view.known), named, n_clusters=3)
+    assert learner.pseudo_labels().tolist() == expected.tolist()
+    assert (expected >= 0).sum() > 30
+    built = learner._graph
+    fit(learner, asked(pool, truth, [*rows, 5, 6], round=2))
+    assert learner._graph is built
 
 
 def test_accumulated_pseudo_labels_stay() -> None:

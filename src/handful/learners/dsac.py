@@ -25,7 +25,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from handful import geometry, pseudo
+from handful import geometry, graph, pseudo
 from handful.errors import InputError, RecipeError, TrainingError
 from handful.inputs import WAYS, InputOptions, Inputs, Way
 from handful.losses.self_paced import (
@@ -59,12 +59,17 @@ from handful.training import (
 )
 from handful.types import UNKNOWN, Array, Fit, Pool, Snapshot, View, Weights
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 __all__ = ["DSAC", "DSACOptions"]
 
 Ints: TypeAlias = NDArray[np.int64]
 Matrix: TypeAlias = NDArray[np.float32]
 Order: TypeAlias = Iterator[tuple[int, Ints, Ints]]  # epoch, rows of U, rows of L
-PseudoLabel: TypeAlias = Literal["newest", "plurality", "labels", "hungarian", "none"]
+PseudoLabel: TypeAlias = Literal[
+    "newest", "plurality", "labels", "hungarian", "agreed", "none"
+]  # fmt: skip
 Predict: TypeAlias = Literal["row", "column-softmax", "centre", "cluster"]
 PUBLISHED_SETS = {(13_000, 10), (60_000, 10), (60_000, 20)}  # images and classes: k_2 as printed
 LEAST_STEPS = 300  # of a round: an epoch of a small folder is a step or two
@@ -94,7 +99,10 @@ class DSACOptions(InputOptions):
     k: int = 6  # neighbours of the compactness
     comp_floor: float = 1e-3  # of its sum of distances, times the median
     # --- pseudo-labels
-    pseudo_label: PseudoLabel = "newest"  # newest plurality labels hungarian: who names; none
+    # who names a cluster; agreed: where cluster and graph name alike, the rest below is not used
+    pseudo_label: PseudoLabel = "newest"
+    graph_k: int = 10  # neighbours of the graph, of the untrained vectors at unit length
+    graph_alpha: float = 0.9  # how far answers are spread over it
     pseudo_policy: Literal["rebuild", "accumulate"] = "rebuild"  # each round anew, or kept
     pseudo_cap: float = 1.0  # at most this share of a cluster
     cap_by_share: bool = False  # times the share of agreeing representatives; none below .5
@@ -185,6 +193,7 @@ class DSAC:
         self.inputs = Inputs(self.options)
         self._net: EmbeddedClassifier | None = None
         self._z: Matrix | None = None
+        self._graph: csr_array | None = None  # of the attached pool
         self._first: Weights = {}  # kept only for cold starts
         self.n_classes = 0
         self.round = 0  # rounds trained
@@ -206,6 +215,7 @@ class DSAC:
         start, order, clustering = rng.spawn(3)
         k = self._count(view, known)
         if self.inputs.attach(view.pool, progress):
+            self._graph = None
             self._moved()
         o = self.options.settled(self.inputs.way or "frozen")
         if self._net is None:
@@ -406,6 +416,8 @@ class DSAC:
         n, k = len(known), len(self.centres)
         if o.pseudo_label == "none":
             return np.full(n, UNKNOWN, dtype=np.int64)
+        if o.pseudo_label == "agreed":
+            return pseudo.agreed_labels(self.a, d, known, self._spread(o, known), n_clusters=k)
         mode = o.k2_mode
         if mode == "auto":
             mode = "absolute" if (n, k) in PUBLISHED_SETS else "fraction"
@@ -430,6 +442,18 @@ class DSAC:
             previous=self.pseudo if o.pseudo_policy == "accumulate" else None,
         )
 
+    def _spread(self, o: DSACOptions, known: Ints) -> Ints:
+        """The class that the answers reach each image with, over neighbours; -1 none ``(n,)``."""
+        if self._graph is None:
+            x = np.array(self.inputs.vectors())
+            for rows in geometry.row_blocks(*x.shape):
+                x[rows] /= np.maximum(np.linalg.norm(x[rows], axis=1, keepdims=True), 1e-12)
+            near = geometry.neighbours(x, o.graph_k)
+            self._graph = graph.knn_graph(near.ids, near.d2).W
+        F = graph.spread(self._graph, known, self.n_classes, alpha=o.graph_alpha).X
+        reached = F.sum(axis=1) > graph.NOTHING
+        return np.where(reached, F.argmax(axis=1), UNKNOWN)
+
     def _newest(self, asked: Ints) -> Ints:
         """Of the representatives in each cluster, those of its last round that had any."""
         latest = np.full(len(self.centres), UNKNOWN, dtype=np.int64)
@@ -442,7 +466,9 @@ class DSAC:
     ) -> None:
         """The control without training: each image takes the class of its cluster."""
         asked = _representatives(view)
-        mode = o.pseudo_label if o.pseudo_label != "none" else "labels"
+        mode: pseudo.NamedBy = "labels"
+        if o.pseudo_label != "none" and o.pseudo_label != "agreed":
+            mode = o.pseudo_label
         named = pseudo.cluster_classes(
             self.a, d, known, asked,
             mode=mode, fresh=self._newest(asked), n_clusters=len(self.centres),

@@ -61,6 +61,8 @@ class DSAC:
     Parameters
     ----------
     k1 : k_1, candidates of a cluster at its centre, and as many at its rim.
+    k1_share : at least this share of a cluster's open images are candidates on either side: six
+        of a thousand are the outliers that the rule means to pass over.
     neighbours : k of Eq. 3.
     reps_per_cluster : representatives of a cluster and round; the rest of its share is difficult.
     reps_first_round : the same in the rule's first round, where the cluster's share is as large;
@@ -83,6 +85,7 @@ class DSAC:
     cold: ClassVar[bool] = True
 
     k1: int = 6
+    k1_share: float = 0.0
     neighbours: int = 6
     reps_per_cluster: int = 1
     reps_first_round: int | None = None
@@ -103,6 +106,8 @@ class DSAC:
                 raise RecipeError(
                     f"dsac needs at least 1 for {field}, not {getattr(self, field)}: see its card"
                 )
+        if not 0 <= self.k1_share <= 1:
+            raise RecipeError(f"k1_share is a share of a cluster, 0 to 1, not {self.k1_share}")
         if self.difficult_skip < 0:
             raise RecipeError(f"dsac cannot skip {self.difficult_skip} images: take 0 or more")
 
@@ -170,13 +175,14 @@ class DSAC:
         self, members: Ints, d: Floats, compact: Floats, rank: Ints, share: int, reps: int
     ) -> Ints:
         """Representatives first, then difficult ones; ``share`` of the cluster's ``members``."""
-        near = near_set(members, d, max(self.k1, reps), rank)
+        k1 = max(self.k1, int(self.k1_share * len(members)))
+        near = near_set(members, d, max(k1, reps), rank)
         if self.rep_rule == "compact":
             near = near[np.argsort(-compact[near], kind="stable")]
         first = near[:reps]
         rest, hard = members[~np.isin(members, first)], share - reps
         skip = max(0, min(self.difficult_skip, len(rest) - hard))
-        far = far_set(rest, d, max(self.k1, 2 * hard), rank, skip=skip)
+        far = far_set(rest, d, max(k1, 2 * hard), rank, skip=skip)
         if self.difficult_rule == "compact":
             far = far[np.argsort(-compact[far], kind="stable")]
         return np.concatenate([first, far[:hard]])
