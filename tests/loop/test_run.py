@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import handful.store.files
 from handful import metrics
@@ -748,3 +749,28 @@ def test_truth_beyond_the_yield_moves_nothing_before_it_is_bought(tmp_path: Path
     second = run(other, recipe("probe", split="none", **TINY), out=tmp_path / "b")
     assert told(first) == told(second)
     assert list(first.predictions()) == list(second.predictions())
+
+
+def test_an_encoder_sees_larger_images_than_a_network_from_scratch(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        (folder / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (180, 300, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "ab"[i % 2] / f"{i}.png")
+    encoder = {"features": "backbone", "backbone": "small", "backbone_weights": "random",
+               "image_size": 32}  # fmt: skip
+    plan = {"initial": 2, "batch": 1, "budget": 3, "split": "none"}
+    sides = {}
+    for name, learner in (("encoder", encoder), ("pixels", {"features": "pixels"})):
+        out = tmp_path / name
+        record = run(str(folder), recipe("probe", learner=learner, **plan), out=out, report=False)
+        sides[name] = record.run["reading"]["max_side"]
+        again = run(str(folder), None, out=out, resume=True, report=False)
+        assert again.run["reading"]["max_side"] == sides[name]
+    assert sides == {"encoder": 224, "pixels": 96}
+    told = run(
+        str(folder), recipe("probe", learner=encoder, **plan), out=tmp_path / "told",
+        reading={"max_side": 64}, report=False,
+    )  # fmt: skip
+    assert told.run["reading"]["max_side"] == 64

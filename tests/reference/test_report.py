@@ -706,3 +706,16 @@ class TestPage:
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
         assert (pixels == kept.thumbnails[0, 0]).all()
         assert math.prod(pixels.shape) == 64
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 90), (90, 70)])
+def test_the_first_axes_are_those_of_the_singular_values(n: int, d: int) -> None:
+    """A photo has more pixels than a report has rows: d x d would not fit."""
+    from handful.report.figures import _first_axes
+
+    x = np.random.default_rng(0).normal(size=(n, d)) * np.linspace(1, 3, d)
+    x -= x.mean(axis=0)
+    u, lengths, _ = np.linalg.svd(x, full_matrices=False)
+    found = _first_axes(x)
+    expected = (u * lengths)[:, : found.shape[1]]
+    assert np.abs(np.abs(found) - np.abs(expected)).max() < 1e-9  # an axis has no sign

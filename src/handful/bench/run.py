@@ -18,7 +18,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -38,6 +38,7 @@ from handful.pool import Data, Reading, open_data, verify
 from handful.pool.ids import counted
 from handful.progress import Progress, Silent
 from handful.recipes import FAST_TRAIN, Recipe, from_toml, to_toml
+from handful.registry import LEARNERS
 from handful.rng import rng_for
 from handful.store import RunFolder, RunRecord, read_run
 from handful.store.files import write_whole
@@ -89,7 +90,7 @@ def run(
         data,
         chosen,
         oracle=oracle,
-        reading=_reading(out, reading, began),
+        reading=_reading(out, reading if began else {**_side(chosen), **reading}, began),
         data_root=data_root,
         progress=progress,
         say=say,
@@ -602,6 +603,7 @@ def _gpu() -> bool:
     return torch.cuda.is_available()
 
 
+ENCODER_SIDE = 224  # images are kept this large where an encoder looks at them
 _ORACLES = {"truth": "the truth", "table": "a table of answers"}
 
 
@@ -656,6 +658,17 @@ def _who_answers(out: Path, given: str | None, began: Mapping[str, Any]) -> str:
         again = "table:FILE" if kept == _ORACLES["table"] else "as it was, or leave it out"
         raise RecipeError(f"{out} began with answers from {kept}: give --oracle {again}")
     return {_ORACLES["truth"]: "truth"}.get(kept, kept)
+
+
+def _side(recipe: Recipe) -> dict[str, int]:
+    """Encoders were trained on larger images than networks from scratch can afford."""
+    options: dict[str, Any] = {
+        f.name: f.default for f in fields(LEARNERS.get(recipe.learner.name).Options)
+    }
+    options |= recipe.learner.options
+    if "image_size" not in options or options["features"] not in ("auto", "backbone"):
+        return {}
+    return {"max_side": max(ENCODER_SIDE, options["image_size"] or 0)}
 
 
 def _reading(out: Path, given: Mapping[str, Any], began: Mapping[str, Any]) -> Reading:

@@ -58,7 +58,7 @@ data_root = click.option(
 )  # fmt: skip
 max_side = click.option(
     "--max-side", type=int, metavar="PIXELS",
-    help="Larger images are shrunk to this side: --max-side 128. [96]",
+    help="Larger images are shrunk to this side: --max-side 128. [96; 224 for encoders]",
 )  # fmt: skip
 
 

@@ -246,9 +246,19 @@ def _embedding(snapshot: Snapshot | None, rows: Array) -> Array:
     x = np.where(np.isfinite(x), x, 0.0)
     x = x - x.mean(axis=0, keepdims=True) if rows.size else x
     if x.shape[1] > _WIDTH:
-        _, vectors = np.linalg.eigh(x.T @ x)  # ascending: the last axes vary most
-        x = x @ vectors[:, ::-1][:, :_WIDTH]
+        x = _first_axes(x)
     return (x / max(float(np.abs(x).max(initial=0.0)), 1e-12)).astype(np.float16)
+
+
+def _first_axes(x: Array) -> Array:
+    """``(n, d)`` centred rows on their first principal axes, by the smaller of d x d and n x n."""
+    n, d = x.shape
+    if d <= n:
+        _, axes = np.linalg.eigh(x.T @ x)  # ascending: the last axes vary most
+        return np.asarray(x @ axes[:, ::-1][:, :_WIDTH])
+    squares, left = np.linalg.eigh(x @ x.T)  # the pixels of a photo are more than the rows
+    lengths = np.sqrt(np.maximum(squares[::-1][:_WIDTH], 0))
+    return np.asarray(left[:, ::-1][:, :_WIDTH] * lengths)
 
 
 def _confusion(truth: Array, predicted: Array, bought_not: Array, c: int) -> tuple[Array, str]:
