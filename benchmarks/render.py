@@ -278,6 +278,13 @@ def readme_block(folder: Path, paper: Path) -> str:
             parts.append(provenance(rows))
         if not rows:
             parts.append(f"**{group.title}**: not run yet (`{group.command}`).")
+    group = next(g for g in GROUPS if g.bench == "dsac_stl10")
+    if rows := load(folder, group.bench):
+        printed = published(paper / f"{group.paper}.csv", group.tables)
+        beside = [r for r in printed if r["method"] == "dsac"]
+        table = curve(rows, "stl10", beside, "ari_all")
+        parts.append(f"**STL-10**, ARI over all 13,000 images:\n\n{table}")
+        parts.append(provenance(rows))
     for bench in ("demo", "throughput", "fresh_clone"):
         group = next(g for g in GROUPS if g.bench == bench)
         rows = load(folder, bench)
