@@ -46,6 +46,11 @@ def load(folder: Path, bench: str) -> list[Row]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    return _distinct(rows)
+
+
+def _distinct(rows: Iterable[Row]) -> list[Row]:
+    """The later of rows about the same thing: one run may stand in two files."""
     keys = ("data", "recipe", "variant", "seed", "labels", "metric")
     return list({tuple(row[k] for k in keys): row for row in rows}.values())
 
@@ -218,7 +223,7 @@ def section(group: Group, folder: Path, paper: Path) -> str:
     rows = load(folder, group.bench)
     named = {name for pair in group.pairs for name in pair}
     for bench in group.borrows if rows else ():
-        rows += [row for row in load(folder, bench) if _family(row["recipe"]) in named]
+        rows = _distinct([r for r in load(folder, bench) if _family(r["recipe"]) in named] + rows)
     head = f"## {group.title}\n\n{group.shows}\n\n"
     if not rows:
         return head + f"Not run yet: `{group.command}`."

@@ -295,6 +295,15 @@ def test_tables_show_means_spread_and_the_paper(rows: Path) -> None:
     assert "300 labels" not in text
 
 
+def test_a_run_in_two_files_counts_once(rows: Path) -> None:
+    text = (rows / "usps.csv").read_text(encoding="utf-8")
+    for bench in ("clustering", "mnist"):
+        (rows / f"{bench}.csv").write_text(text.replace("usps,usps,", f"{bench},mnist,"))
+    group = next(g for g in render.GROUPS if g.bench == "clustering")
+    assert group.borrows == ("mnist",)
+    assert "| ccl | published | 3 |" in render.section(group, rows, ROOT / "none")
+
+
 def test_comparisons_are_paired_and_corrected() -> None:
     """The worked example of a paired t test: A beats B in every mean, and nothing is shown."""
     scores = {"a": (0.812, 0.798, 0.825, 0.801, 0.819), "b": (0.801, 0.795, 0.806, 0.803, 0.800)}
