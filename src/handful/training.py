@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from handful.augment import Augment
 from handful.errors import InputError, TrainingError
 from handful.progress import Progress, Silent
-from handful.types import Array, Pool, Weights
+from handful.types import Array, Pool, View, Weights
 
 __all__ = [
     "Images",
@@ -41,6 +41,7 @@ __all__ = [
     "ema",
     "embed",
     "fabric",
+    "known_classes",
     "load_weights",
     "pretrain_autoencoder",
     "seeded",
@@ -109,6 +110,20 @@ def _keep_freed_memory() -> None:
         mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
         mallopt(trim_threshold, 1 << 30)
         mallopt(top_pad, 64 << 20)
+
+
+def known_classes(view: View) -> NDArray[np.int64]:
+    """A copy of the view's labels ``(n,)``, -1 unknown; `InputError` where they do not fit it."""
+    known = np.array(view.known, dtype=np.int64)
+    if known.shape != (len(view.pool),):
+        raise InputError(f"{known.shape} labels for {len(view.pool)} images")
+    bad = np.flatnonzero(known >= len(view.classes))
+    if len(view.classes) and len(bad):
+        raise InputError(
+            f"the label {known[bad[0]]} of {view.pool.ids[int(bad[0])]!r} is not in the list"
+            f" of {len(view.classes)} classes: add the class first"
+        )
+    return known
 
 
 def batches(

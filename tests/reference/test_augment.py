@@ -5,11 +5,14 @@ from __future__ import annotations
 import cmath
 import colorsys
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch import Tensor
 
 from handful.augment import (
     AUGMENTS,
@@ -183,10 +186,10 @@ def test_a_crop_is_resampled_as_scipy_samples_it() -> None:
 
 def test_a_box_that_never_fits_is_cut_to_the_image() -> None:
     across = noise(4, 1, 1, 12).expand(4, 1, 12, 12)  # tells columns apart, not rows
-    box = {"area": (1.0, 1.0), "ratio": (2.0, 2.0), "flip": 0.0, "coloured": 0.0}
-    torch.testing.assert_close(simclr_photo(across, draws(), **box), across, atol=1e-5, rtol=0)  # type: ignore[arg-type]
+    box: dict[str, Any] = {"area": (1.0, 1.0), "ratio": (2.0, 2.0), "flip": 0.0, "coloured": 0.0}
+    torch.testing.assert_close(simclr_photo(across, draws(), **box), across, atol=1e-5, rtol=0)
     down = across.transpose(2, 3)
-    out = simclr_photo(down, draws(), **box)  # type: ignore[arg-type]
+    out = simclr_photo(down, draws(), **box)
     steps = (out[..., 1:, 0] - out[..., :-1, 0]).abs().sum() / 12
     assert steps < (down[..., 1:, 0] - down[..., :-1, 0]).abs().sum() / 12  # 0.7 of the height
 
@@ -279,10 +282,16 @@ def test_blur_agrees_with_scipy_away_from_the_border() -> None:
 
 def test_small_photos_are_never_blurred() -> None:
     x = noise(50, 3, 32, 32)
-    still = {"area": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "coloured": 0.0, "gray": 0.0}
-    torch.testing.assert_close(simclr_photo(x, draws(), **still), x, atol=2e-5, rtol=0)  # type: ignore[arg-type]
+    still: dict[str, Any] = {
+        "area": (1.0, 1.0),
+        "ratio": (1.0, 1.0),
+        "flip": 0.0,
+        "coloured": 0.0,
+        "gray": 0.0,
+    }
+    torch.testing.assert_close(simclr_photo(x, draws(), **still), x, atol=2e-5, rtol=0)
     large = noise(50, 3, 48, 48)
-    changed = simclr_photo(large, draws(), **still) - large  # type: ignore[arg-type]
+    changed = simclr_photo(large, draws(), **still) - large
     assert 12 < int((changed.abs().amax((1, 2, 3)) > 1e-3).sum()) < 38
 
 
@@ -365,10 +374,10 @@ def test_a_sign_is_mapped_as_scipy_maps_it() -> None:
 
 @pytest.mark.parametrize("view", [simclr_glyph, simclr_object])
 @pytest.mark.parametrize("ground", [0.0, 1.0])
-def test_what_comes_in_is_ground(view: Augment, ground: float) -> None:
+def test_what_comes_in_is_ground(view: Callable[..., Tensor], ground: float) -> None:
     x = torch.full((200, 1, 28, 28), ground)
     x[:, :, 9:19, 9:19] = 0.5
-    out = view(x, draws(1), jittered=0.0, blurred=0.0)  # type: ignore[call-arg]
+    out = view(x, draws(1), jittered=0.0, blurred=0.0)
     low, high = min(ground, 0.5), max(ground, 0.5)
     assert out.min() >= low - 1e-6
     assert out.max() <= high + 1e-6
@@ -393,10 +402,10 @@ def test_a_sign_is_never_mirrored_and_an_object_is() -> None:
 @pytest.mark.parametrize("view", sorted(VIEWS))
 def test_tiny_images_are_neither_cropped_nor_blurred(view: str) -> None:
     x = noise(30, 1, 7, 9)
-    still = {"flip": 0.0} if view == "photo" else {"turned": 0.0, "erased": 0.0}
+    still: dict[str, Any] = {"flip": 0.0} if view == "photo" else {"turned": 0.0, "erased": 0.0}
     still |= {"flip": 0.0} if view == "object" else {}
     still |= {"coloured": 0.0} if view == "photo" else {"jittered": 0.0}
-    out = VIEWS[view](x, draws(), **still)  # type: ignore[index, call-arg]
+    out = VIEWS[view](x, draws(), **still)
     torch.testing.assert_close(out, x, atol=1e-5, rtol=0)
 
 

@@ -314,8 +314,8 @@ class Hub:
         if pretrained and not self.online:
             raise ConnectionError("no route to the hub")
         trunk = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        trunk.num_features = 3  # type: ignore[assignment]
-        trunk.pretrained_cfg = {  # type: ignore[assignment]
+        trunk.num_features = 3
+        trunk.pretrained_cfg = {
             "input_size": (3, 24, 24), "mean": (0.4, 0.4, 0.4), "std": (0.2, 0.2, 0.2),
             "fixed_input_size": True,
         }  # fmt: skip

@@ -44,6 +44,7 @@ from handful.training import (
     check_finite,
     cycle,
     fabric,
+    known_classes,
     load_weights,
     torch_generator,
     weights_of,
@@ -135,7 +136,7 @@ class CCL:
     def fit(self, view: View, rng: Generator, progress: Progress) -> Fit:
         """Pre-train once, place the centroids, then ``epochs`` over all images."""
         o, meter = self.options, Meter()
-        known = self._check(view)
+        known = known_classes(view)
         images = self.space.attach(view.pool, progress)
         if not self.space.built:
             meter.images += self.space.pretrain(rng, progress)
@@ -352,18 +353,6 @@ class CCL:
     def _trained(self) -> list[nn.Parameter]:
         net = self.space.network
         return list((net if self.options.train_decoder else net.encoder).parameters())
-
-    def _check(self, view: View) -> NDArray[np.int64]:
-        known = np.asarray(view.known)
-        if known.shape != (len(view.pool),):
-            raise InputError(f"{known.shape} labels for {len(view.pool)} images")
-        bad = np.flatnonzero(known >= len(view.classes))
-        if len(view.classes) and len(bad):
-            raise InputError(
-                f"the label {known[bad[0]]} of {view.pool.ids[int(bad[0])]!r} is not in the list"
-                f" of {len(view.classes)} classes: add the class first"
-            )
-        return known
 
     # ---------------------------------------------------------------------- state
 

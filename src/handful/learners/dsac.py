@@ -53,6 +53,7 @@ from handful.training import (
     batches,
     check_finite,
     fabric,
+    known_classes,
     load_weights,
     seeded,
     weights_of,
@@ -211,7 +212,7 @@ class DSAC:
 
     def fit(self, view: View, rng: Generator, progress: Progress) -> Fit:
         """Embed and cluster at first; with answers, Algorithm 2 from pseudo-labels on."""
-        meter, known = Meter(), self._check(view)
+        meter, known = Meter(), known_classes(view)
         start, order, clustering = rng.spawn(3)
         k = self._count(view, known)
         if self.inputs.attach(view.pool, progress):
@@ -608,18 +609,6 @@ class DSAC:
                 self._first[name] = rows
 
     # -------------------------------------------------------------------- checks
-
-    def _check(self, view: View) -> Ints:
-        known = np.array(view.known, dtype=np.int64)
-        if len(known) != len(view.pool):
-            raise InputError(f"{len(known)} labels for {len(view.pool)} images")
-        bad = np.flatnonzero(known >= len(view.classes))
-        if len(view.classes) and len(bad):
-            raise InputError(
-                f"the label {known[bad[0]]} of {view.pool.ids[int(bad[0])]!r} is not in the list"
-                f" of {len(view.classes)} classes: add the class first"
-            )
-        return known
 
     def _count(self, view: View, known: Ints) -> int:
         """Set the number of classes; the number of clusters."""
