@@ -49,6 +49,7 @@ from handful.types import (
     Source,
     View,
     Weights,
+    reader,
 )
 
 __all__ = ["AskTell", "Checkpoints", "Plan", "drive", "loop", "view_of"]
@@ -345,7 +346,7 @@ def _look(learner: Learner, seen: View, wanted: frozenset[str], book: LabelBook)
         pairs=seen.pairs,
         memo=seen.memo,
         learner=learner.name,
-        read=seen.pool.read,
+        read=reader(seen.pool),
         predict=learner.predict,
     )
 

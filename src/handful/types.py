@@ -23,7 +23,7 @@ Source: TypeAlias = Literal[
     "initial", "oracle", "hand", "group", "accepted", "imported", "copied", "audit", "weak"
 ]
 Weights: TypeAlias = dict[str, NDArray[Any]]  # a learner's state: flat, named, safetensors-able
-Reader: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+Reader: TypeAlias = Callable[[NDArray[np.int64]], Array]
 Predictor: TypeAlias = Callable[[Array], NDArray[np.float32]]
 
 UNKNOWN = -1
@@ -32,7 +32,7 @@ SOURCES: tuple[Source, ...] = (
 )  # fmt: skip
 _FORMS: Mapping[str, str] = MappingProxyType({
     "proba": "(n, C)", "embedding": "(n, d)", "clusters": "(n, K)", "centres": "(K, d)",
-    "weights": "(n,)", "draws": "(T, n, C)", "heads": "(H, n, C)",
+    "weights": "(n,)", "draws": "(T, n, C)", "heads": "(H, n, C)", "previous": "(n, C)",
     "known": "(n,)", "open": "(n,)",
 })  # fmt: skip
 PARTS: frozenset[str] = frozenset(_FORMS) - {"known", "open"}
@@ -155,7 +155,11 @@ class Snapshot:
     Parts (each present only when it was asked of the learner and the learner gives it):
     ``proba (n, C)`` class probabilities, ``embedding (n, d)``, ``clusters (n, K)`` soft
     assignment, ``centres (K, d)``, ``weights (n,)``, ``draws (T, n, C)`` stochastic
-    passes, ``heads (H, n, C)``.  A missing part raises `MissingPart`.
+    passes, ``heads (H, n, C)``, ``previous (n, C)`` the probabilities of the round before
+    (uniform in the first).  A missing part raises `MissingPart`.
+
+    ``read(rows)`` gives pixels ``(B, C, H, W) uint8``, or the ready features ``(B, d)`` of a
+    pool without images; ``predict`` takes what ``read`` gives.
     """
 
     ids: Sequence[str]
@@ -165,7 +169,6 @@ class Snapshot:
     parts: Mapping[str, Array] = field(default_factory=dict)
     learner: str = "learner"
     n_classes: int = 0
-    previous: Snapshot | None = None
     pairs: tuple[PairAnswer, ...] = ()
     memo: Mapping[str, Any] = field(default_factory=dict)
     read: Reader | None = None
@@ -202,7 +205,7 @@ class Snapshot:
             n_classes=n_classes,
             pairs=view.pairs,
             memo=view.memo,
-            read=view.pool.read,
+            read=reader(view.pool),
             predict=predict,
         )
 
@@ -215,15 +218,24 @@ class Snapshot:
         ids: Sequence[str] | None = None,
         round: int = 0,
         memo: Mapping[str, Any] = _EMPTY,
+        images: Array | None = None,
+        predict: Predictor | None = None,
+        pairs: tuple[PairAnswer, ...] = (),
         **parts: Array,
     ) -> Self:
-        """Make a snapshot by hand; ``ids`` (default: zero-padded row numbers) get sorted."""
+        """Make a snapshot by hand; ``ids`` (default: zero-padded row numbers) get sorted.
+
+        ``images``, uint8 ``(n, C, H, W)`` or features ``(n, d)``, are what ``read`` gives.
+        """
         if unknown := sorted(set(parts) - PARTS):
             raise InputError(f"no snapshot part is called {unknown[0]!r}: {sorted(PARTS)}")
         given = {k: np.asarray(v) for k, v in parts.items()}
         given |= {k: np.asarray(v) for k, v in (("known", known), ("open", open)) if v is not None}
         lengths = [_rows(k, a) for k, a in given.items() if k != "centres"]
+        lengths += [len(images)] if images is not None else []
         n = lengths[0] if lengths else len(ids or ())
+        if images is not None and len(images) != n:
+            raise InputError(f"{len(images)} images for {n} rows: give one image a row")
         for name, array in given.items():
             _check_rows(name, array, n)
         order = None
@@ -249,7 +261,16 @@ class Snapshot:
             parts={k: rows(k, a) for k, a in given.items()},
             n_classes=proba.shape[1] if proba is not None else int(known_.max(initial=-1)) + 1,
             memo=memo,
+            pairs=pairs,
+            read=None if images is None else rows("images", np.asarray(images)).__getitem__,
+            predict=predict,
         )
+
+    def images(self, rows: Array, rule: str = "this rule") -> Array:
+        """What the pool holds of some rows: see ``read``."""
+        if self.read is None:
+            raise MissingPart(f"{rule} looks at images: give Snapshot.from_arrays(images=...)")
+        return self.read(np.asarray(rows, dtype=np.int64))
 
     def part(self, name: str, rule: str = "this rule") -> Array:
         """A part by name, or an error that names rule, part and who would give it."""
@@ -388,6 +409,11 @@ class Oracle(Protocol):
     asked: int
 
     def answer(self, question: Question) -> Answers: ...
+
+
+def reader(pool: Pool) -> Reader:
+    """What a rule may look at: the pixels, or the ready features of a pool without images."""
+    return pool.read if pool.features is None else pool.features.__getitem__
 
 
 def _rows(name: str, array: Array) -> int:

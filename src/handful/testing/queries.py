@@ -26,7 +26,9 @@ from handful.rng import rng_for
 from handful.testing.randomness import same_under_global_seeds
 from handful.types import PARTS, UNKNOWN, Array, Picks, Query, Snapshot
 
-__all__ = ["QueryContract", "made_up_parts", "who_is_known"]
+__all__ = [
+    "QueryContract", "made_up_images", "made_up_parts", "made_up_predict", "who_is_known",
+]  # fmt: skip
 
 SHAPES = ("plain", "duplicates", "constant", "saturated")
 KNOWN = ("nobody", "one class", "a class missing", "every class")
@@ -57,8 +59,23 @@ def made_up_parts(
         "weights": weights[source],
         "draws": _softmax((logits + noise[0]) * sharp)[:, source],
         "heads": _softmax((logits + noise[1]) * sharp)[:, source],
+        "previous": _softmax((logits + noise[0][0]) * sharp)[source],
     }
     return {name: made[name] for name in sorted(needs)}
+
+
+def made_up_images(n: int, *, seed: int = 0, shape: str = "plain") -> Array:
+    """Random gray images ``(n, 1, 8, 8) uint8``; equal where the parts of that shape are."""
+    images = rng_for(seed, None, "made-up images").integers(0, 256, (n, 1, 8, 8), dtype=np.uint8)
+    source = {"duplicates": np.arange(n) // 2, "constant": np.zeros(n, dtype=np.int64)}
+    return images[source.get(shape, np.arange(n))]
+
+
+def made_up_predict(images: Array, *, n_classes: int = 4) -> Array:
+    """Probabilities ``(B, C)`` from the mean gray of bands of the images: a stand-in model."""
+    flat = images.reshape(len(images), -1).astype(np.float32) / 255
+    bands = [band.mean(axis=1) for band in np.array_split(flat, n_classes, axis=1)]
+    return _softmax(8 * np.stack(bands, axis=1))
 
 
 def _softmax(logits: Array) -> Array:
@@ -96,14 +113,19 @@ class QueryContract:
         """A snapshot with what the rule needs; ``order`` permutes the rows before it is made."""
         arrays = made_up_parts(self.rule.needs, n, n_classes=self.n_classes, seed=seed, shape=shape)
         known = who_is_known("every class", n, self.n_classes) if known is None else known
+        images = made_up_images(n, seed=seed, shape=shape)
         if order is not None:
+            images = images[order]
             axis = {"draws": 1, "heads": 1}
             arrays = {
                 k: a if k == "centres" else a.take(order, axis.get(k, 0)) for k, a in arrays.items()
             }
             known = known[order]
             ids = None if ids is None else [ids[i] for i in order]
-        return Snapshot.from_arrays(known=known, open=open, ids=ids, memo=memo or {}, **arrays)
+        return Snapshot.from_arrays(
+            known=known, open=open, ids=ids, memo=memo or {}, images=images,
+            predict=partial(made_up_predict, n_classes=self.n_classes), **arrays,
+        )  # fmt: skip
 
     def ask(self, snapshot: Snapshot, k: int, *, seed: int = 0, rule: Query | None = None) -> Picks:
         """Let the rule choose, and check everything that holds for every choice."""
@@ -131,7 +153,9 @@ class QueryContract:
         assert default == type(self.rule)()
         parts = made_up_parts(default.needs, 24, n_classes=self.n_classes)
         known = who_is_known("every class", 24, self.n_classes)
-        self.ask(Snapshot.from_arrays(known=known, **parts), 5, rule=default)
+        images, predict = made_up_images(24), partial(made_up_predict, n_classes=self.n_classes)
+        whole = Snapshot.from_arrays(known=known, images=images, predict=predict, **parts)
+        self.ask(whole, 5, rule=default)
 
     def test_chooses_min_k_open_distinct_rows(self) -> None:
         from hypothesis import given, settings
@@ -189,7 +213,9 @@ class QueryContract:
         self.ask(whole, 3)
         for part in self.rule.needs:
             rest: dict[str, Any] = {name: a for name, a in whole.parts.items() if name != part}
-            poorer = Snapshot.from_arrays(known=whole.known, **rest)
+            poorer = Snapshot.from_arrays(
+                known=whole.known, images=made_up_images(24), predict=whole.predict, **rest
+            )
             try:
                 self.rule.select(poorer, 3, rng_for(0, 0, "query"))
             except MissingPart as error:
