@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "handful"
 FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = (
-    "networks", "losses", "training", "augment", "features", "inputs", "latent", "learners",
+    "networks", "losses", "training", "augment", "features", "inputs", "latent", "classifier", "learners",
     "simclr",
 )  # fmt: skip
 LONGEST = 60

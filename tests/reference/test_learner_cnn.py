@@ -140,8 +140,8 @@ def test_warm_start_keeps_the_old_classes_when_the_list_grows():
     pool, truth = tiny_pool()
     learner, _ = fit(view_of(pool, truth, range(9), 3), replace(QUICK, warm_start=True))
     p = learner.predict(pool.read(np.arange(24)))
-    learner.n_classes = 5
-    learner._build(pool, np.random.default_rng(9))
+    learner.model.n_classes = 5
+    learner.model._build(pool, np.random.default_rng(9), warm=True)
     q = learner.predict(pool.read(np.arange(24)))
     np.testing.assert_allclose(q[:, :3] / q[:, :3].sum(1, keepdims=True), p, atol=1e-5)
 
@@ -231,7 +231,7 @@ def test_one_class_has_probability_one_and_says_so(caplog):
 def test_with_one_label_batch_norm_takes_its_statistics_from_all_images():
     pool, truth = tiny_pool()
     learner, _ = fit(view_of(pool, truth, [2]))
-    network = learner.network
+    network = learner.model.trained
     first = next(m for m in network.modules() if isinstance(m, nn.BatchNorm2d))
     x = torch.from_numpy(pool.read(np.arange(24))).float() / 255
     with torch.no_grad():

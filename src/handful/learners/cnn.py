@@ -16,7 +16,6 @@ last weights ties later rounds to the first labels.  No validation part: the las
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -25,12 +24,11 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from handful import features
-from handful.errors import InputError, RecipeError
-from handful.networks.small_cnn import SmallCNN, SmallMLP, dropout_on
+from handful.classifier import Classifier
+from handful.errors import RecipeError
 from handful.progress import Progress
 from handful.registry import register_learner
 from handful.training import (
@@ -39,18 +37,13 @@ from handful.training import (
     Precision,
     check_finite,
     cycle,
-    device_for,
-    embed,
     fabric,
-    load_weights,
     seeded,
     torch_generator,
-    weights_of,
 )
 from handful.types import Array, Fit, Pool, Snapshot, View, Weights
 
 __all__ = ["CNN", "CNNOptions", "flip", "shift"]
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,32 +95,16 @@ class CNN:
 
     def __init__(self, options: CNNOptions | None = None) -> None:
         self.options = (options or CNNOptions()).resolved()
-        self.network: SmallCNN | SmallMLP | None = None
-        self.n_classes = 0
-        self._only = -1  # the one class that has labels, while there is only one
-        self._shape: tuple[int, ...] = ()  # (C, H, W), or (d,) for features
-        self._masks = 0  # seed of the dropout masks of "draws"
-        self._images: Images | None = None
-
-    # ------------------------------------------------------------------ learning
+        self.model = Classifier(
+            "cnn", precision=self.options.precision, devices=self.options.devices
+        )
 
     def fit(self, view: View, rng: Generator, progress: Progress) -> Fit:
         """Train on the labelled rows for a fixed number of steps."""
-        known, meter = np.asarray(view.known), Meter()
-        labelled = np.flatnonzero(known >= 0)
-        if not len(labelled):
-            raise InputError("the learner 'cnn' needs a label to start from: label some images")
-        features.check(view.pool)
-        self.n_classes = max(len(view.classes), int(known.max()) + 1)
-        self._masks = int(rng.integers(1 << 62))
-        self._build(view.pool, rng)
-        classes = np.unique(known[labelled])
-        self._only = int(classes[0]) if len(classes) == 1 else -1
-        if self._only >= 0:
-            log.warning("one class alone has labels: its probability is 1 for every image")
-            self._settle_norms(self._source(view.pool))
-            return Fit(seconds=meter.seconds)
-        self._train(view.pool, known, labelled, rng, progress, meter)
+        meter = Meter()
+        labelled = self.model.begin(view, rng, warm=self.options.warm_start)
+        if self.model.only < 0:
+            self._train(view.pool, np.asarray(view.known), labelled, rng, progress, meter)
         return Fit(losses=meter.means(), images=meter.images, seconds=meter.seconds)
 
     def _train(
@@ -139,7 +116,7 @@ class CNN:
         progress: Progress,
         meter: Meter,
     ) -> None:
-        o, net = self.options, self._net
+        o, net = self.options, self.model.trained
         steps = o.steps or 0
         if o.epochs is not None:  # few labels make few steps, and the network stays raw
             steps = o.epochs * math.ceil(len(labelled) / o.batch_size)
@@ -173,152 +150,23 @@ class CNN:
         check_finite(meter.sums, stage="training", step=steps, lr=o.lr)
 
     def _augmented(self, x: Tensor, draws: torch.Generator) -> Tensor:
-        if len(self._shape) == 1 or self.options.augment == "none":
+        if x.ndim == 2 or self.options.augment == "none":  # vectors have no up and no left
             return x
         return {"shift": shift, "flip": flip}[self.options.augment](x, draws)
 
-    def _settle_norms(self, images: Images) -> None:
-        """Running statistics of batch-norm from one pass over all images, weights unchanged."""
-        if len(images) < 2:
-            return  # the variance of one image says nothing
-        net = self._net
-        norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean over all batches
-        net.eval()
-        for norm in norms:
-            norm.train()
-        embed(net.embed, images)
-        net.eval()
-        for norm in norms:
-            norm.momentum = 0.1
-
-    # --------------------------------------------------------------- description
-
     def snapshot(self, view: View, parts: frozenset[str]) -> Snapshot:
-        found: dict[str, Array] = {}
-        images = self._source(view.pool)
-        net = self._net
-        if parts & {"proba", "embedding"}:
-            z = embed(net.embed, images, network=net)
-            if "embedding" in parts:
-                found["embedding"] = z.numpy()
-            if "proba" in parts:
-                found["proba"] = self._proba(z)
-        if "draws" in parts:
-            found["draws"] = self._draw(images)
-        return Snapshot.of(
-            view, found, learner=self.name, n_classes=self.n_classes, predict=self.predict
-        )
-
-    def _proba(self, z: Tensor) -> NDArray[np.float32]:
-        """Softmax over the classes from the vectors before the last dropout."""
-        if self._only >= 0:
-            return self._certain(len(z))
-        net = self._net
-        net.eval()
-        with torch.inference_mode():
-            logits: Tensor = net.top(z.to(self._device)).float()
-            return logits.softmax(1).cpu().numpy()
-
-    def _certain(self, n: int) -> NDArray[np.float32]:
-        proba = np.zeros((n, self.n_classes), dtype=np.float32)
-        proba[:, self._only] = 1
-        return proba
-
-    def _draw(self, images: Images) -> NDArray[np.float32]:
-        """T passes with dropout on: one mask an image and pass, the same for the same fit."""
-        assert self.options.draws is not None
-        net, passes = self._net, self.options.draws
-        if self._only >= 0:
-            return np.repeat(self._certain(len(images))[None], passes, axis=0)
-
-        def stochastic(x: Tensor) -> Tensor:
-            h = net.stem(x)  # no dropout up to here: once for all passes
-            return torch.stack([net.top(net.body(h)).softmax(1) for _ in range(passes)], dim=1)
-
-        drawn = np.empty((passes, len(images), self.n_classes), dtype=np.float32)
-        with dropout_on(net), seeded(np.random.default_rng(self._masks)):
-            for rows in features.blocks(len(images), passes * self.n_classes):
-                drawn[:, rows] = embed(stochastic, images, rows).numpy().transpose(1, 0, 2)
-        return drawn
+        found = self.model.parts(view.pool, parts, draws=self.options.draws or 0)
+        return self.model.snapshot(view, found)
 
     def predict(self, images: Array) -> NDArray[np.float32]:
         """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""
-        net = self._net
-        shape = tuple(images.shape[1:])
-        if shape != self._shape:
-            raise InputError(f"images of shape {shape}: this model takes {self._shape}")
-        z = torch.empty((len(images), 128))
-        net.eval()
-        with torch.inference_mode():
-            for rows in features.blocks(len(images), 8 * int(np.prod(shape))):
-                x = torch.from_numpy(np.ascontiguousarray(images[rows])).to(self._device)
-                z[rows] = net.embed(Images.scale(x)).float().cpu()
-        return self._proba(z)
-
-    # ------------------------------------------------------------------- network
-
-    def _source(self, pool: Pool) -> Images:
-        if self._images is None or self._images.pool is not pool:
-            self._images = Images(pool, device=self._device)
-        return self._images
-
-    def _build(self, pool: Pool, rng: Generator) -> None:
-        """New weights; with ``warm_start`` the old ones, rows of new classes added to the top."""
-        before, shape = self.network, self._shape
-        if pool.features is not None:
-            self._shape = (int(pool.features.shape[1]),)
-        else:
-            self._shape = (pool.channels, *pool.size)
-        with seeded(rng):
-            self.network = self._new_network()
-        if before is None or not self.options.warm_start or shape != self._shape:
-            return
-        old, new = before.state_dict(), self.network.state_dict()
-        for name, array in old.items():
-            if name.startswith("top."):
-                new[name][: len(array)] = array
-            else:
-                new[name].copy_(array)
-
-    def _new_network(self) -> SmallCNN | SmallMLP:
-        device = device_for(self.options.precision, self.options.devices)
-        if len(self._shape) == 1:
-            return SmallMLP(self._shape[0], self.n_classes).to(device)
-        net = SmallCNN(self._shape[0], self.n_classes).to(device)
-        placed: SmallCNN = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return placed
-
-    @property
-    def _net(self) -> SmallCNN | SmallMLP:
-        if self.network is None:
-            raise InputError("this model has not been trained yet: call fit or load first")
-        return self.network
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self._net.parameters()).device
-
-    # --------------------------------------------------------------------- state
+        return self.model.predict(images)
 
     def state(self) -> Weights:
-        return {
-            **weights_of(self._net, "network."),
-            "n_classes": np.array([self.n_classes]),
-            "only": np.array([self._only]),
-            "shape": np.array(self._shape),
-            "masks": np.array([self._masks]),
-        }
+        return self.model.state()
 
     def load(self, state: Weights) -> None:
-        self._shape = tuple(int(v) for v in state["shape"])
-        self.n_classes, self._only = int(state["n_classes"][0]), int(state["only"][0])
-        self._masks = int(state["masks"][0])
-        with seeded(np.random.default_rng(0)):  # its first weights are overwritten at once
-            self.network = self._new_network()
-        load_weights(self.network, state, "network.")
+        self.model.load(state)
 
 
 def shift(x: Tensor, draws: torch.Generator, *, reach: int = 2) -> Tensor:
