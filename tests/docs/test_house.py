@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "handful"
 FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = (
-    "networks", "losses", "training", "augment", "features", "inputs", "latent", "classifier", "learners",
-    "simclr",
+    "networks", "losses", "training", "augment", "features", "inputs", "latent", "classifier",
+    "learners", "simclr",
 )  # fmt: skip
 LONGEST = 60
 MOST_OPTIONS = 22  # page, channel and size of images have no place in a recipe
