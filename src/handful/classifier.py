@@ -2,14 +2,15 @@
 
 The small CNN of the fair protocol (an MLP where the pool holds ready features), its weights
 before and after, and what rules ask of it: probabilities, the vector before the last dropout,
-stochastic passes.  Every learner that owns one writes its own training loop; nothing here
-takes a step.
+stochastic passes, the opinions of further heads.  Every learner that owns one writes its own
+training loop; nothing here takes a step.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -32,18 +33,23 @@ from handful.training import (
 )
 from handful.types import Array, Pool, Snapshot, View, Weights
 
-__all__ = ["Classifier", "Network", "small"]
+__all__ = ["Classifier", "Network", "small", "with_heads"]
 Network: TypeAlias = SmallCNN | SmallMLP
 # (shape of an image or of a vector, number of classes) -> a network with new weights
 Maker: TypeAlias = Callable[[tuple[int, ...], int], Network]
 log = logging.getLogger(__name__)
 
 
-def small(shape: tuple[int, ...], n_classes: int) -> Network:
+def small(shape: tuple[int, ...], n_classes: int, *, heads: int = 0) -> Network:
     """`SmallCNN` for images ``(C, H, W)``, `SmallMLP` for vectors ``(d,)``."""
     if len(shape) == 1:
-        return SmallMLP(shape[0], n_classes)
-    return SmallCNN(shape[0], n_classes)
+        return SmallMLP(shape[0], n_classes, heads=heads)
+    return SmallCNN(shape[0], n_classes, heads=heads)
+
+
+def with_heads(heads: int) -> Maker:
+    """`small` with so many linear heads beside the top."""
+    return partial(small, heads=heads)
 
 
 class Classifier:
@@ -139,19 +145,24 @@ class Classifier:
     # --------------------------------------------------------------- description
 
     def parts(self, pool: Pool, wanted: frozenset[str], *, draws: int = 0) -> dict[str, Array]:
-        """Those of ``proba (n, C)``, ``embedding (n, 128)``, ``draws (T, n, C)`` that are wanted.
+        """Those of ``proba``, ``embedding (n, 128)``, ``heads``, ``draws (T, n, C)`` wanted.
 
+        ``heads (1 + H, n, C)``: the top first, ``proba`` again, then the further heads.
         One forward pass over the pool; for ``draws`` the part behind the first dropout
         ``draws`` times.
         """
         found: dict[str, Array] = {}
         images = self.source(pool)
-        if wanted & {"proba", "embedding"}:
+        if self.trained.heads is None:
+            wanted -= {"heads"}
+        if wanted & {"proba", "embedding", "heads"}:
             z = embed(self.trained.embed, images, network=self.trained)
             if "embedding" in wanted:
                 found["embedding"] = z.numpy()
             if "proba" in wanted:
                 found["proba"] = self.proba(z)
+            if "heads" in wanted:
+                found["heads"] = self.opinions(z)
         if "draws" in wanted:
             found["draws"] = self._draw(images, draws)
         return found
@@ -171,6 +182,16 @@ class Classifier:
         with torch.inference_mode():
             logits: Tensor = net.top(z.to(self.device)).float()
             return logits.softmax(1).cpu().numpy()
+
+    def opinions(self, z: Tensor) -> NDArray[np.float32]:
+        """Softmax of the top and of every further head, ``(1 + H, B, C)``."""
+        first = self.proba(z)[None]
+        heads = list(self.trained.heads or ())
+        if self.only >= 0:
+            return np.repeat(first, 1 + len(heads), axis=0)
+        with torch.inference_mode():
+            others = [head(z.to(self.device)).float().softmax(1).cpu().numpy() for head in heads]
+        return np.concatenate([first, *(p[None] for p in others)])
 
     def certain(self, n: int) -> NDArray[np.float32]:
         """Probability 1 for the one class that has labels, ``(n, C)``."""

@@ -9,6 +9,9 @@ Layers, for images ``(B, C, H, W)`` in [0, 1] of 8x8 to 96x96::
 The 128 numbers before the last dropout are the embedding.  What comes before the first
 dropout (`stem`) does not change between stochastic passes, so it is computed once for all
 of them.  `SmallMLP` is the same idea for vectors: ready features instead of images.
+
+Methods that compare classifiers give either network further linear heads on the same 128
+numbers (``heads``); the prediction is the top's, always.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-__all__ = ["SmallCNN", "SmallMLP", "dropout_on"]
+__all__ = ["SmallCNN", "SmallMLP", "dropout_on", "statistics_kept"]
 
 
 class SmallCNN(nn.Module):
@@ -27,7 +30,9 @@ class SmallCNN(nn.Module):
     ``forward(x (B, C, H, W)) -> logits (B, K)``;  ``embed(x) -> (B, 128)``.
     """
 
-    def __init__(self, channels: int, n_classes: int, *, width: int = 32, hidden: int = 128):
+    def __init__(
+        self, channels: int, n_classes: int, *, width: int = 32, hidden: int = 128, heads: int = 0
+    ):
         super().__init__()
         wide = 2 * width
         self.stem = nn.Sequential(
@@ -45,11 +50,17 @@ class SmallCNN(nn.Module):
             nn.ReLU(),
         )
         self.top = nn.Sequential(nn.Dropout(0.5), nn.Linear(hidden, n_classes))
+        self.heads = _linear(heads, hidden, n_classes)
 
     def embed(self, x: Tensor) -> Tensor:
         """The vector before the last dropout, ``(B, 128)``."""
         z: Tensor = self.body(self.stem(x))
         return z
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """The same behind the last dropout: what the top's linear layer and the heads read."""
+        h: Tensor = self.top[0](self.embed(x))
+        return h
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.top(self.embed(x))
@@ -62,18 +73,26 @@ class SmallMLP(nn.Module):
     The first BN takes the place of the fixed range that pixels have: features come on any scale.
     """
 
-    def __init__(self, d: int, n_classes: int, *, width: int = 256, hidden: int = 128):
+    def __init__(
+        self, d: int, n_classes: int, *, width: int = 256, hidden: int = 128, heads: int = 0
+    ):
         super().__init__()
         self.stem = nn.Sequential(
             nn.BatchNorm1d(d), nn.Linear(d, width), nn.BatchNorm1d(width), nn.ReLU()
         )
         self.body = nn.Sequential(nn.Dropout(0.25), nn.Linear(width, hidden), nn.ReLU())
         self.top = nn.Sequential(nn.Dropout(0.5), nn.Linear(hidden, n_classes))
+        self.heads = _linear(heads, hidden, n_classes)
 
     def embed(self, x: Tensor) -> Tensor:
         """The vector before the last dropout, ``(B, 128)``."""
         z: Tensor = self.body(self.stem(x))
         return z
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """The same behind the last dropout: what the top's linear layer and the heads read."""
+        h: Tensor = self.top[0](self.embed(x))
+        return h
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.top(self.embed(x))
@@ -84,6 +103,11 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
     )
+
+
+def _linear(heads: int, hidden: int, n_classes: int) -> nn.ModuleList | None:
+    """Further heads, drawn after all other weights: without them the rest is the same."""
+    return nn.ModuleList(nn.Linear(hidden, n_classes) for _ in range(heads)) if heads else None
 
 
 @contextmanager
@@ -104,3 +128,20 @@ def dropout_on(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Batch-norm goes on normalising a batch by itself, and its running statistics stay.
+
+    For a second stream of images in a training step (the unlabelled ones): the statistics that
+    evaluation uses then come from one stream alone.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
