@@ -453,6 +453,12 @@ def cluster_label() -> Recipe:
     return replace(made, rounds=replace(_FROM_NOTHING, budget=20))
 
 
+@RECIPES.register("tod")
+def tod() -> Recipe:
+    """A consistent classifier; images asked whose prediction has changed since the last round."""
+    return Recipe("tod", LearnerPart("tod"), QueryPart("tod"))
+
+
 # --- TOML ----------------------------------------------------------------------------------
 
 

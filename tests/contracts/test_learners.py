@@ -82,6 +82,10 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
         {"method": "harmonic", "cmn": "on", "scale": "standard", "references": 9},
     ),
     "self-training": ({}, {"rounds": 2, "scale": "standard", "threshold": 0.5}, {"rounds": 0}),
+    "tod": (
+        {"least_steps": 4, "first_epochs": 1, "epochs": 1, "schedule": "fast"},
+        {"least_steps": 4, "first_epochs": 1, "epochs": 1, "two_head": True, "augment": "auto"},
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from handful.learners import (
     probe,
     propagation,
     self_training,
+    tod,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "probe",
     "propagation",
     "self_training",
+    "tod",
 ]

@@ -11,16 +11,19 @@ from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_l
 from handful.queries._least_confidence import LeastConfidence, least_confidence
 from handful.queries._margin import Margin, margin, margin_from_logits, margins
 from handful.queries._random import Random, random
+from handful.queries._tod import TOD, cod, tod
 from handful.queries._typiclust import TypiClust, typicality, typiclust
 
 __all__ = [
     "DSAC",
+    "TOD",
     "Chosen",
     "Entropy",
     "LeastConfidence",
     "Margin",
     "Random",
     "TypiClust",
+    "cod",
     "dsac",
     "entropies",
     "entropy",
@@ -33,6 +36,7 @@ __all__ = [
     "near_set",
     "quotas",
     "random",
+    "tod",
     "typicality",
     "typiclust",
 ]
