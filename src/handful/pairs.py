@@ -17,8 +17,8 @@ to named classes, at one question a group.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
@@ -185,6 +185,10 @@ class Closure(Generic[Item]):
             return 1
         return -1 if other in self._apart.get(one, ()) else 0
 
+    def group_of(self, item: Item) -> Item:
+        """The item that stands for a group: equal for members of one, for now."""
+        return self._root.get(item, item)
+
     def blocked(self, a: Item, b: Item) -> bool:
         """Whether somebody could not tell; such a pair is not asked again."""
         return frozenset((a, b)) in self._blocked
@@ -259,24 +263,36 @@ class Closure(Generic[Item]):
 
     # ------------------------------------------------------------------ choosing questions
 
-    def choose(self, candidates: Iterable[tuple[Item, Item]], k: int) -> list[tuple[Item, Item]]:
+    def choose(
+        self,
+        candidates: Iterable[tuple[Item, Item]],
+        k: int,
+        *,
+        most: int | None = None,
+        exempt: Container[Item] = (),
+    ) -> list[tuple[Item, Item]]:
         """The first ``k`` open pairs that no answers to the others of them can imply.
 
         So a whole batch may be shown at once and every answer is worth its price.  A pair is
         left out when the batch before it and the answers so far join its ends by a path with at
-        most one known difference.  O(1) amortised a candidate, O(q) for the copy of the state.
+        most one known difference; and when an item that is not ``exempt`` is in ``most`` pairs
+        already.  O(1) amortised a candidate, O(q) for the copy of the state.
         """
         as_if: Closure[Item] = Closure(two_classes=self.two_classes)
         as_if._root = dict(self._root)
         as_if._members = {root: list(items) for root, items in self._members.items()}
         as_if._apart = {root: dict(others) for root, others in self._apart.items()}
         chosen: list[tuple[Item, Item]] = []
-        for a, b in candidates:
-            if len(chosen) >= k:
-                break
+        times: Counter[Item] = Counter()
+        for a, b in candidates if k > 0 else ():
+            if most is not None and any(times[x] >= most and x not in exempt for x in (a, b)):
+                continue
             if self.open(a, b) and as_if.known(a, b) == 0:
                 as_if._apply(0, Link(a, b, True))
+                times.update((a, b))
                 chosen.append((a, b))
+                if len(chosen) >= k:
+                    break
         return chosen
 
     def controls(self, k: int, rng: Generator) -> list[tuple[Item, Item]]:

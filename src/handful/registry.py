@@ -22,7 +22,9 @@ __all__ = [
     "QUERIES",
     "Registry",
     "ScoreRule",
+    "asks_pairs",
     "register_learner",
+    "register_pair_query",
     "register_query",
     "top_k",
 ]
@@ -95,6 +97,31 @@ def register_query(name: str) -> Callable[[C], C]:
         return rule
 
     return put
+
+
+def register_pair_query(name: str) -> Callable[[C], C]:
+    """Register a rule that asks *same or different?*: a frozen dataclass, ``needs``, ``select``.
+
+    It has no ``cold``: it may always start, and the run's first batch is its own.
+    """
+
+    def put(rule: C) -> C:
+        for attribute in ("needs", "select"):
+            if not hasattr(rule, attribute):
+                raise RecipeError(
+                    f"query {name!r} lacks {attribute!r}: see handful.types.PairQuery"
+                )
+        if hasattr(rule, "cold"):
+            raise RecipeError(f"query {name!r} asks pairs and has 'cold': leave it out")
+        QUERIES.register(name)(rule)
+        return rule
+
+    return put
+
+
+def asks_pairs(rule: object) -> bool:
+    """Whether a rule, or its class, asks about pairs of images instead of images."""
+    return not hasattr(rule, "cold")
 
 
 def register_learner(name: str) -> Callable[[C], C]:

@@ -43,6 +43,13 @@ class TestPairs(Known):
         return PairOracle(POOL, LABELS, NAMES)
 
 
+class TestNoisyPairs(Known):
+    pairs = True
+
+    def oracle(self) -> Oracle:
+        return PairOracle(POOL, LABELS, NAMES, rate=0.5, seed=3)
+
+
 class TestTable(Known):
     @pytest.fixture(autouse=True)
     def _table(self, tmp_path: Path) -> None:
@@ -81,6 +88,32 @@ def test_pairs_are_same_different_or_unknown() -> None:
     assert oracle.asked == 4
     with pytest.raises(AnswerError, match="use the pair oracle"):
         TruthOracle(POOL, LABELS, NAMES).answer(Question("pair", 0, pairs=((a, b),)))
+
+
+def test_noisy_pairs_err_as_often_as_was_asked_for_and_never_change_their_mind() -> None:
+    n, rate = 2000, 0.3
+
+    class Many(TinyPool):
+        def row(self, id: str) -> int:
+            return int(id)
+
+    ids, truth = RowIds(n), np.arange(n) % 2
+    pool = Many(ids)
+    pairs = tuple((ids[i], ids[(7 * i + 3) % n]) for i in range(n))
+    oracle = PairOracle(pool, truth, NAMES, rate=rate, seed=1)
+    said = [a for a in oracle.answer(Question("pair", 0, pairs=pairs)) if isinstance(a, PairAnswer)]
+    right = np.array([truth[int(a.a)] == truth[int(a.b)] for a in said])
+    wrong = np.array([a.same for a in said]) != right
+    assert abs(wrong.mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / n)
+    turned = oracle.answer(Question("pair", 1, pairs=tuple((b, a) for a, b in pairs)))
+    assert [a.same for a in turned if isinstance(a, PairAnswer)] == [a.same for a in said]
+    assert (oracle.asked, oracle.undecided) == (2 * n, 0)
+    unknown = PairOracle(POOL, LABELS, NAMES, rate=0.9)
+    e, f = IDS[3], IDS[4]
+    assert unknown.answer(Question("pair", 0, pairs=((e, f),))) == [PairAnswer(e, f, None)]
+    assert unknown.undecided == 1
+    with pytest.raises(AnswerError, match="must be in"):
+        PairOracle(POOL, LABELS, NAMES, rate=1.0)
 
 
 def test_truth_must_fit_the_pool() -> None:

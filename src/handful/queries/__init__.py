@@ -6,15 +6,23 @@ Each rule is twice here: as a frozen dataclass for the loop (``Entropy``, in the
 
 from __future__ import annotations
 
+from handful.queries._adc import ADCPairs, adc_pairs, pair_entropy, similarities
 from handful.queries._dsac import DSAC, Chosen, dsac, far_set, near_set, quotas
 from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
 from handful.queries._least_confidence import LeastConfidence, least_confidence
 from handful.queries._margin import Margin, margin, margin_from_logits, margins
 from handful.queries._random import Random, random
+from handful.queries._random_pairs import RandomPairs, random_pairs
 from handful.queries._tod import TOD, cod, tod
 from handful.queries._typiclust import TypiClust, typicality, typiclust
 
 __all__ = [
+    "ADCPairs",
+    "RandomPairs",
+    "adc_pairs",
+    "pair_entropy",
+    "random_pairs",
+    "similarities",
     "DSAC",
     "TOD",
     "Chosen",

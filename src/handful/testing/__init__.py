@@ -1,7 +1,7 @@
 """The contracts, shipped: inherit one, name your class, run pytest.
 
-``QueryContract``, ``LearnerContract``, ``OracleContract`` and ``StoreContract`` check a part
-written elsewhere exactly as the parts in this package are checked.
+``QueryContract``, ``PairQueryContract``, ``LearnerContract``, ``OracleContract`` and
+``StoreContract`` check a part written elsewhere exactly as the parts in this package are checked.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ from typing import Any
 _HOME = {
     "LearnerContract": "learners",
     "OracleContract": "oracles",
+    "PairQueryContract": "pairs",
     "QueryContract": "queries",
     "StoreContract": "stores",
 }
 
-__all__ = ["LearnerContract", "OracleContract", "QueryContract", "StoreContract"]
+__all__ = [
+    "LearnerContract",
+    "OracleContract",
+    "PairQueryContract",
+    "QueryContract",
+    "StoreContract",
+]
 
 
 def __getattr__(name: str) -> Any:
