@@ -345,6 +345,18 @@ def margin() -> Recipe:
     return Recipe("margin", LearnerPart("cnn"), QueryPart("margin"))
 
 
+@RECIPES.register("core-set")
+def core_set() -> Recipe:
+    """A supervised CNN, images asked that lie farthest from every labelled one."""
+    return Recipe("core-set", LearnerPart("cnn"), QueryPart("core-set"))
+
+
+@RECIPES.register("badge")
+def badge() -> Recipe:
+    """A supervised CNN, images asked whose guessed labels would move it much, and differently."""
+    return Recipe("badge", LearnerPart("cnn"), QueryPart("badge"))
+
+
 @RECIPES.register("probe")
 def probe() -> Recipe:
     """Logistic regression on pixels, images asked at random: the control of every table."""

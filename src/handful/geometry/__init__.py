@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from handful.geometry._blocks import BLOCK_BYTES, row_blocks
 from handful.geometry._classes import hungarian, vote
-from handful.geometry._distances import nearest, squared_distances
+from handful.geometry._distances import nearest, squared_distances, unit_rows
+from handful.geometry._k_center import Centres, k_center
 from handful.geometry._kmeans import (
     class_means,
     kmeans,
@@ -25,12 +26,14 @@ from handful.geometry._neighbours import Neighbours, compactness, knn, neighbour
 
 __all__ = [
     "BLOCK_BYTES",
+    "Centres",
     "Clustering",
     "Neighbours",
     "class_means",
     "compactness",
     "constrained_kmeans",
     "hungarian",
+    "k_center",
     "kmeans",
     "kmeans_plus_plus",
     "knn",
@@ -41,5 +44,6 @@ __all__ = [
     "seeded_kmeans",
     "seeding_probabilities",
     "squared_distances",
+    "unit_rows",
     "vote",
 ]

@@ -93,3 +93,16 @@ def nearest(x: Array, centres: Array) -> tuple[Ints, Float]:
         index[rows] = d2.argmin(axis=1)
         least[rows] = np.take_along_axis(d2, index[rows][:, None], axis=1)[:, 0]
     return index, least
+
+
+def unit_rows(x: Array) -> Float:
+    """Rows of ``x (n, d)`` scaled to length 1, a row of zeros as it is; float64 for a float64
+    ``x``, else float32.  A copy; the lengths are float64.  NaN stays, and inf becomes NaN.
+    """
+    out = np.empty(x.shape, dtype=_working_type(x))
+    for rows in row_blocks(*x.shape, limit=CACHE):
+        part = x[rows].astype(np.float64)
+        length = np.linalg.norm(part, axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):  # whoever looks at NaN or inf has to refuse it
+            out[rows] = np.divide(part, length, out=np.zeros_like(part), where=length != 0)
+    return out

@@ -7,6 +7,8 @@ Each rule is twice here: as a frozen dataclass for the loop (``Entropy``, in the
 from __future__ import annotations
 
 from handful.queries._adc import ADCPairs, adc_pairs, pair_entropy, similarities
+from handful.queries._badge import BADGE, badge
+from handful.queries._core_set import CoreSet, core_set
 from handful.queries._dsac import DSAC, Chosen, dsac, far_set, near_set, quotas
 from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
 from handful.queries._least_confidence import LeastConfidence, least_confidence
@@ -23,15 +25,19 @@ __all__ = [
     "pair_entropy",
     "random_pairs",
     "similarities",
+    "BADGE",
     "DSAC",
     "TOD",
     "Chosen",
+    "CoreSet",
     "Entropy",
     "LeastConfidence",
     "Margin",
     "Random",
     "TypiClust",
     "cod",
+    "badge",
+    "core_set",
     "dsac",
     "entropies",
     "entropy",

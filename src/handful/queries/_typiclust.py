@@ -84,7 +84,7 @@ class TypiClust:
         rows = np.flatnonzero(snapshot.open)
         if k >= len(rows) or k <= 0:
             return snapshot.picks(rows[: max(k, 0)])
-        z = _unit(z) if self.normalise else z
+        z = geometry.unit_rows(z).astype(np.float32, copy=False) if self.normalise else z
         labelled = snapshot.known >= 0
         if given is None:
             groups = _clustered(z, n_clusters(int(labelled.sum()), k, self.most), rng)
@@ -181,16 +181,6 @@ def _mend(d2: Array, near: Array, block: Array, others: Array, own: Array) -> No
         difference = block[a].astype(np.float64) - others[b]
         d2[a, j[some]] = np.einsum("pd,pd->p", difference, difference)
     np.maximum(d2, 0, out=d2)
-
-
-def _unit(z: Array) -> NDArray[np.float32]:
-    """Rows of length 1; a row of zeros stays."""
-    out = np.empty(z.shape, dtype=np.float32)
-    for rows in geometry.row_blocks(*z.shape):
-        x = z[rows].astype(np.float64)
-        length = np.linalg.norm(x, axis=1, keepdims=True)
-        out[rows] = np.divide(x, length, out=np.zeros_like(x), where=length > 0)
-    return out
 
 
 def _clustered(z: Array, k: int, rng: Generator) -> NDArray[np.int64]:
