@@ -376,6 +376,19 @@ def typiclust() -> Recipe:
     return Recipe("typiclust", alone, QueryPart("typiclust"), _FROM_NOTHING, split="none")
 
 
+@RECIPES.register("probcover")
+def probcover() -> Recipe:
+    """Logistic regression from the images whose surroundings hold most; starts with no label."""
+    alone = LearnerPart("self-training", {"rounds": 0})
+    return Recipe("probcover", alone, QueryPart("probcover"), _FROM_NOTHING, split="none")
+
+
+@RECIPES.register("bald")
+def bald() -> Recipe:
+    """A supervised CNN, images asked where its passes with dropout disagree."""
+    return Recipe("bald", LearnerPart("cnn"), QueryPart("bald"))
+
+
 @RECIPES.register("self-training")
 def self_training() -> Recipe:
     """Logistic regression that teaches itself its surest guesses, from typical images."""

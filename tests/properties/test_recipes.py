@@ -39,6 +39,8 @@ NAMES = [
     "probe",
     "encoder-head",
     "typiclust",
+    "probcover",
+    "bald",
     "self-training",
     "propagation",
     "dsac",

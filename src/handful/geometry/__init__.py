@@ -10,6 +10,14 @@ this package, and they take a second that listing the rules should not cost.
 
 from __future__ import annotations
 
+from handful.geometry._balls import (
+    Balls,
+    ball_union,
+    cluster_radius,
+    looked_at,
+    neighbour_radius,
+    pure_radius,
+)
 from handful.geometry._blocks import BLOCK_BYTES, row_blocks
 from handful.geometry._classes import hungarian, vote
 from handful.geometry._distances import nearest, squared_distances, unit_rows
@@ -26,10 +34,13 @@ from handful.geometry._neighbours import Neighbours, compactness, knn, neighbour
 
 __all__ = [
     "BLOCK_BYTES",
+    "Balls",
     "Centres",
     "Clustering",
     "Neighbours",
+    "ball_union",
     "class_means",
+    "cluster_radius",
     "compactness",
     "constrained_kmeans",
     "hungarian",
@@ -38,8 +49,11 @@ __all__ = [
     "kmeans_plus_plus",
     "knn",
     "lloyd",
+    "looked_at",
     "nearest",
+    "neighbour_radius",
     "neighbours",
+    "pure_radius",
     "row_blocks",
     "seeded_kmeans",
     "seeding_probabilities",

@@ -8,36 +8,40 @@ from __future__ import annotations
 
 from handful.queries._adc import ADCPairs, adc_pairs, pair_entropy, similarities
 from handful.queries._badge import BADGE, badge
+from handful.queries._bald import BALD, Disagreement, bald, disagreement
 from handful.queries._core_set import CoreSet, core_set
 from handful.queries._dsac import DSAC, Chosen, dsac, far_set, near_set, quotas
 from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
 from handful.queries._least_confidence import LeastConfidence, least_confidence
 from handful.queries._margin import Margin, margin, margin_from_logits, margins
+from handful.queries._probcover import ProbCover, probcover
 from handful.queries._random import Random, random
 from handful.queries._random_pairs import RandomPairs, random_pairs
 from handful.queries._tod import TOD, cod, tod
 from handful.queries._typiclust import TypiClust, typicality, typiclust
 
 __all__ = [
-    "ADCPairs",
-    "RandomPairs",
-    "adc_pairs",
-    "pair_entropy",
-    "random_pairs",
-    "similarities",
     "BADGE",
+    "BALD",
     "DSAC",
     "TOD",
+    "ADCPairs",
     "Chosen",
     "CoreSet",
+    "Disagreement",
     "Entropy",
     "LeastConfidence",
     "Margin",
+    "ProbCover",
     "Random",
+    "RandomPairs",
     "TypiClust",
-    "cod",
+    "adc_pairs",
     "badge",
+    "bald",
+    "cod",
     "core_set",
+    "disagreement",
     "dsac",
     "entropies",
     "entropy",
@@ -48,8 +52,12 @@ __all__ = [
     "margin_from_logits",
     "margins",
     "near_set",
+    "pair_entropy",
+    "probcover",
     "quotas",
     "random",
+    "random_pairs",
+    "similarities",
     "tod",
     "typicality",
     "typiclust",
