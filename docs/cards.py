@@ -17,12 +17,14 @@ import click
 
 from handful import learners as _learners
 from handful import queries as _queries
+from handful import queries_learned as _queries_learned
 from handful.cli import app
 from handful.recipes import RECIPES, to_toml
 from handful.registry import LEARNERS, QUERIES
 
 assert _learners
-assert _queries  # both are imported for what they register
+assert _queries  # these are imported for what they register
+assert _queries_learned
 _COMMENT = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
 _PARAMETER = re.compile(r"^(\w+) : (.+)$", re.MULTILINE)
 

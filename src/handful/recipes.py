@@ -478,6 +478,12 @@ def cluster_label() -> Recipe:
     return replace(made, rounds=replace(_FROM_NOTHING, budget=20))
 
 
+@RECIPES.register("vaal")
+def vaal() -> Recipe:
+    """A supervised CNN, images asked that an adversarial auto-encoder cannot pass as labelled."""
+    return Recipe("vaal", LearnerPart("cnn"), QueryPart("vaal"))
+
+
 @RECIPES.register("tod")
 def tod() -> Recipe:
     """A consistent classifier; images asked whose prediction has changed since the last round."""
@@ -544,8 +550,10 @@ def _learner(part: LearnerPart) -> tuple[type[Any], Mapping[str, Any]]:
 
 def _query(part: QueryPart) -> tuple[type[Any], Mapping[str, Any]]:
     import handful.queries
+    import handful.queries_learned
 
-    assert handful.queries
+    assert handful.queries  # both are imported for what they register
+    assert handful.queries_learned
     return QUERIES.get(part.name), part.options
 
 

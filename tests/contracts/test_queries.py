@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import handful.queries
+import handful.queries_learned
 import handful.testing
 from handful.errors import InputError
 from handful.registry import QUERIES, ScoreRule, asks_pairs
@@ -19,11 +20,18 @@ from handful.testing.queries import made_up_parts, who_is_known
 from handful.testing.randomness import global_states_untouched, same_under_global_seeds
 from handful.types import PARTS, Picks, Snapshot
 
+# rules that train a network of their own, at a size that takes milliseconds
+SMALL: dict[str, dict[str, Any]] = {
+    "vaal": {"network": "mlp", "steps": 1, "latent": 4, "hidden": 8},
+}
+
 
 class TestEveryRule(QueryContract):
     @pytest.fixture(autouse=True, params=[n for n in QUERIES if not asks_pairs(QUERIES.get(n))])
     def each(self, request: pytest.FixtureRequest) -> None:
-        type(self).rule = QUERIES.get(request.param)()
+        small = SMALL.get(request.param, {})
+        type(self).rule = QUERIES.get(request.param)(**small)
+        type(self).slow_default = bool(small)
 
 
 class TestEntropyOfClusters(QueryContract):
@@ -41,6 +49,7 @@ class TestOneClassAlone(QueryContract):
 
 def test_the_rules_of_this_package_are_registered() -> None:
     assert {"random", "entropy", "least-confidence", "margin"} <= set(QUERIES.names())
+    assert set(SMALL) <= set(QUERIES.names())
 
 
 @pytest.mark.parametrize("name", QUERIES.names())

@@ -40,10 +40,12 @@ def recipes(name: str | None, names: bool) -> None:
 @common
 def queries(name: str | None, names: bool) -> None:
     """List query rules; print the card of NAME."""
-    import handful.queries  # fills the registry
+    import handful.queries  # both fill the registry
+    import handful.queries_learned
     from handful.registry import QUERIES
 
     assert handful.queries
+    assert handful.queries_learned
     if name is not None:
         click.echo(_card(QUERIES.get(name)))
         return

@@ -47,7 +47,8 @@ class CAE(nn.Module):
 
     ``norm``: "block" after the activation of conv1, conv2, deconv3, deconv2; "single" the
     literal singular of the CCL paper, once after conv3 and once before deconv1; "none" as
-    DCEC.  6.7 million multiply-adds a forward pass for a 28x28 gray image.
+    DCEC.  6.7 million multiply-adds a forward pass for a 28x28 gray image.  ``code_dim``: the
+    width of what the decoder takes, where it is not the embedding itself.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class CAE(nn.Module):
         size: Pair,
         *,
         embedding_dim: int = 10,
+        code_dim: int | None = None,
         filters: Sequence[int] = (32, 64, 128),
         norm: Norm = "block",
         activation: Literal["relu", "leaky"] = "relu",
@@ -91,7 +93,8 @@ class CAE(nn.Module):
         up2 = nn.ConvTranspose2d(f2, f1, 5, 2, five, _output_padding(s2, s1, 5, five))
         up1 = nn.ConvTranspose2d(f1, channels, 5, 2, five, _output_padding(s1, size, 5, five))
         self.decoder = nn.Sequential(
-            *(nn.Linear(embedding_dim, f3 * s3[0] * s3[1]), act(), nn.Unflatten(1, (f3, *s3))),
+            *(nn.Linear(code_dim or embedding_dim, f3 * s3[0] * s3[1]), act()),
+            nn.Unflatten(1, (f3, *s3)),
             *(up3, act(), *block_norm(f2)),
             *(up2, act(), *block_norm(f1), *single_norm(f1)),
             up1,

@@ -1,0 +1,11 @@
+"""Query rules that train a network of their own before they ask.
+
+The same contract as in `handful.queries`.  Importing this names them and stays light: torch
+comes when a rule is asked, not before.
+"""
+
+from __future__ import annotations
+
+from handful.queries_learned.vaal import VAAL
+
+__all__ = ["VAAL"]
