@@ -177,12 +177,28 @@ def test_length_of_a_vector_does_not_count():
     )
 
 
-def test_mini_batches_above_fifty_clusters(monkeypatch):
+def test_a_long_kmeans_starts_from_a_sample(monkeypatch):
     monkeypatch.setattr(inside, "_FULL_KMEANS", (3, 100_000))
     x, truth = blobs()
     rows = queries.typiclust(x, None, 4)
     assert sorted(truth[rows].tolist()) == [0, 1, 2, 3]
     np.testing.assert_array_equal(rows, queries.typiclust(x, None, 4))
+
+
+def test_a_long_kmeans_is_no_worse_than_mini_batches():
+    from sklearn.cluster import MiniBatchKMeans
+
+    def inertia(groups):
+        return sum(((x[groups == c] - x[groups == c].mean(axis=0)) ** 2).sum() for c in set(groups))
+
+    x = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
+    rivals = [
+        inertia(MiniBatchKMeans(60, batch_size=5000, n_init=1, random_state=s).fit_predict(x))
+        for s in range(3)
+    ]
+    for seed in range(3):
+        ours = inertia(inside._clustered(x, 60, rng_for(seed, 0, "query")))
+        assert ours < 1.005 * min(rivals)
 
 
 def test_large_clusters_look_for_neighbours_in_a_sample(monkeypatch):
