@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from handful import features
 from handful.errors import InputError
 from handful.networks.small_cnn import SmallCNN, SmallMLP, dropout_on
+from handful.networks.wide_resnet import SlimCNN, WideResNet
 from handful.training import (
     Images,
     Precision,
@@ -34,7 +35,7 @@ from handful.training import (
 from handful.types import Array, Pool, Snapshot, View, Weights
 
 __all__ = ["Classifier", "Network", "small", "with_heads"]
-Network: TypeAlias = SmallCNN | SmallMLP
+Network: TypeAlias = SmallCNN | SmallMLP | SlimCNN | WideResNet
 # (shape of an image or of a vector, number of classes) -> a network with new weights
 Maker: TypeAlias = Callable[[tuple[int, ...], int], Network]
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class Classifier:
     # --------------------------------------------------------------- description
 
     def parts(self, pool: Pool, wanted: frozenset[str], *, draws: int = 0) -> dict[str, Array]:
-        """Those of ``proba``, ``embedding (n, 128)``, ``heads``, ``draws (T, n, C)`` wanted.
+        """Those of ``proba``, ``embedding (n, d)``, ``heads``, ``draws (T, n, C)`` wanted.
 
         ``heads (1 + H, n, C)``: the top first, ``proba`` again, then the further heads.
         One forward pass over the pool; for ``draws`` the part behind the first dropout
@@ -174,7 +175,7 @@ class Classifier:
         )
 
     def proba(self, z: Tensor) -> NDArray[np.float32]:
-        """Softmax over the classes from the vectors ``(B, 128)`` before the last dropout."""
+        """Softmax over the classes from the vectors ``(B, d)`` before the last layer."""
         if self.only >= 0:
             return self.certain(len(z))
         net = self.trained
@@ -216,11 +217,11 @@ class Classifier:
         return drawn
 
     def embed(self, images: Array) -> Tensor:
-        """Vectors ``(B, 128)`` of new images, uint8 ``(B, C, H, W)`` or features ``(B, d)``."""
+        """Vectors ``(B, width)`` of new images, uint8 ``(B, C, H, W)`` or features ``(B, d)``."""
         net, shape = self.trained, tuple(images.shape[1:])
         if shape != self.shape:
             raise InputError(f"images of shape {shape}: this model takes {self.shape}")
-        z = torch.empty((len(images), 128))
+        z = torch.empty((len(images), net.width))
         net.eval()
         with torch.inference_mode():
             for rows in features.blocks(len(images), 8 * int(np.prod(shape))):

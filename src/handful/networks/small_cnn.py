@@ -34,6 +34,7 @@ class SmallCNN(nn.Module):
         self, channels: int, n_classes: int, *, width: int = 32, hidden: int = 128, heads: int = 0
     ):
         super().__init__()
+        self.width = hidden  # of the embedding
         wide = 2 * width
         self.stem = nn.Sequential(
             _conv(channels, width), _conv(width, width), nn.MaxPool2d(2)
@@ -77,6 +78,7 @@ class SmallMLP(nn.Module):
         self, d: int, n_classes: int, *, width: int = 256, hidden: int = 128, heads: int = 0
     ):
         super().__init__()
+        self.width = hidden  # of the embedding
         self.stem = nn.Sequential(
             nn.BatchNorm1d(d), nn.Linear(d, width), nn.BatchNorm1d(width), nn.ReLU()
         )
