@@ -490,6 +490,12 @@ def tod() -> Recipe:
     return Recipe("tod", LearnerPart("tod"), QueryPart("tod"))
 
 
+@RECIPES.register("mcdal")
+def mcdal() -> Recipe:
+    """A classifier with two more heads; images asked on which the three disagree."""
+    return Recipe("mcdal", LearnerPart("mcdal"), QueryPart("mcdal"))
+
+
 # --- TOML ----------------------------------------------------------------------------------
 
 

@@ -76,6 +76,10 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
         {"n_init": 2, "assignment": "soft", "n_clusters": 5},
         {**_ENCODER, "n_init": 2, "features": "cae", "assignment": "soft"},
     ),
+    "mcdal": (
+        {"epochs": 2, "epoch_images": 64, "schedule": "fast"},
+        {"epochs": 2, "epoch_images": 256, "augment": "auto"},
+    ),
     "probe": ({}, {"scale": "standard", "C": "cv"}, {"scale": "none", "C": 0.1}),
     "propagation": (
         {},

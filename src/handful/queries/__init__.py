@@ -14,6 +14,7 @@ from handful.queries._dsac import DSAC, Chosen, dsac, far_set, near_set, quotas
 from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
 from handful.queries._least_confidence import LeastConfidence, least_confidence
 from handful.queries._margin import Margin, margin, margin_from_logits, margins
+from handful.queries._mcdal import MCDAL, discrepancies, mcdal
 from handful.queries._probcover import ProbCover, probcover
 from handful.queries._random import Random, random
 from handful.queries._random_pairs import RandomPairs, random_pairs
@@ -24,6 +25,7 @@ __all__ = [
     "BADGE",
     "BALD",
     "DSAC",
+    "MCDAL",
     "TOD",
     "ADCPairs",
     "Chosen",
@@ -42,6 +44,7 @@ __all__ = [
     "cod",
     "core_set",
     "disagreement",
+    "discrepancies",
     "dsac",
     "entropies",
     "entropy",
@@ -51,6 +54,7 @@ __all__ = [
     "margin",
     "margin_from_logits",
     "margins",
+    "mcdal",
     "near_set",
     "pair_entropy",
     "probcover",
