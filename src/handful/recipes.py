@@ -383,6 +383,13 @@ def probcover() -> Recipe:
     return Recipe("probcover", alone, QueryPart("probcover"), _FROM_NOTHING, split="none")
 
 
+@RECIPES.register("dcom")
+def dcom() -> Recipe:
+    """Logistic regression from images that cover the pool, then that it hesitates about."""
+    alone = LearnerPart("self-training", {"rounds": 0})
+    return Recipe("dcom", alone, QueryPart("dcom"), _FROM_NOTHING, split="none")
+
+
 @RECIPES.register("bald")
 def bald() -> Recipe:
     """A supervised CNN, images asked where its passes with dropout disagree."""

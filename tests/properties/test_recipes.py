@@ -40,6 +40,7 @@ NAMES = [
     "encoder-head",
     "typiclust",
     "probcover",
+    "dcom",
     "bald",
     "self-training",
     "propagation",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import handful.learners
 from handful.errors import InputError, RecipeError
 from handful.progress import Silent
-from handful.queries import BALD, bald, disagreement
+from handful.queries import BALD, bald, stochastic_scores
 from handful.registry import LEARNERS
 from handful.rng import rng_for
 from handful.testing import QueryContract
@@ -58,7 +58,7 @@ def divergences(draws: Array) -> list[float]:
 
 
 def test_worked_numbers() -> None:
-    found = disagreement(DRAWS)
+    found = stochastic_scores(DRAWS)
     assert found.bald == pytest.approx([0.419294, 0, 0.016908], abs=5e-7)
     assert found.bald / log(2) == pytest.approx([0.604914, 0, 0.024393], abs=5e-7)
     assert found.mean_entropy == pytest.approx([1.080528, 1.088900, 0.897946], abs=5e-7)
@@ -77,7 +77,7 @@ def test_worked_numbers() -> None:
 @given(st.integers(2, 6), st.integers(1, 9), st.integers(1, 5), st.integers(0, 99))
 def test_equals_the_sum_of_divergences(passes: int, n: int, classes: int, seed: int) -> None:
     draws = made_up(passes, n, classes, seed)
-    found = disagreement(draws)
+    found = stochastic_scores(draws)
     assert found.bald == pytest.approx(divergences(draws), abs=1e-12)
     assert (found.bald >= 0).all()
     assert (found.bald <= log(min(classes, passes)) + 1e-12).all()
@@ -90,16 +90,16 @@ def test_small_scores_survive_single_precision() -> None:
     noise = 1e-3 * rng_for(0, None, "noise").standard_normal((100, 40, 1))
     p = np.concatenate([0.5 + noise, 0.5 - noise], axis=2).astype(np.float32)
     exact = divergences(p.astype(np.float64))
-    assert disagreement(p).bald == pytest.approx(exact, rel=1e-3)
+    assert stochastic_scores(p).bald == pytest.approx(exact, rel=1e-3)
     assert max(exact) < 5e-6
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = made_up(4, 50, 3)
-    whole = disagreement(draws)
+    whole = stochastic_scores(draws)
     monkeypatch.setattr("handful.queries._bald.row_blocks", lambda n, width: (
         slice(a, min(n, a + 7)) for a in range(0, n, 7)))  # fmt: skip
-    for one, other in zip(whole, disagreement(draws), strict=True):
+    for one, other in zip(whole, stochastic_scores(draws), strict=True):
         assert np.array_equal(one, other)
 
 
@@ -168,7 +168,7 @@ def test_with_the_network_that_draws() -> None:
     before = learner.predict(images)
     snapshot = learner.snapshot(view, BALD.needs)
     assert np.array_equal(before, learner.predict(images))
-    scores = disagreement(snapshot.part("draws")).bald
+    scores = stochastic_scores(snapshot.part("draws")).bald
     assert (scores > 0).all()
     picks = BALD().select(snapshot, 5, rng_for(0, 0, "query"))
     assert scores[picks.rows].tolist() == sorted(scores[20:], reverse=True)[:5]

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from handful.geometry._balls import (
     Balls,
+    ball_agreement,
     ball_union,
     cluster_radius,
     looked_at,
     neighbour_radius,
+    pure_balls,
     pure_radius,
 )
 from handful.geometry._blocks import BLOCK_BYTES, row_blocks
@@ -38,6 +40,7 @@ __all__ = [
     "Centres",
     "Clustering",
     "Neighbours",
+    "ball_agreement",
     "ball_union",
     "class_means",
     "cluster_radius",
@@ -53,6 +56,7 @@ __all__ = [
     "nearest",
     "neighbour_radius",
     "neighbours",
+    "pure_balls",
     "pure_radius",
     "row_blocks",
     "seeded_kmeans",

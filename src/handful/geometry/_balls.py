@@ -8,6 +8,7 @@ multiplications; nothing is n x n.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from handful.geometry._distances import nearest
 from handful.geometry._kmeans import kmeans
 from handful.geometry._screen import Double, Screen, Single, screen_some, settle
 
+_logger = logging.getLogger(__name__)
 EDGES = 50_000_000  # pairs within a radius that are kept; beyond, they are found again
 LEAST = 1e-12  # a radius: a ball holds its own centre
 TRAINED = 5000, 50  # rows that k-means sees, at least, and rows a cluster
@@ -114,6 +116,29 @@ def _union(screen: Screen, rows: Ints, radii: Array) -> NDArray[np.bool_]:
     return inside
 
 
+def ball_agreement(
+    x: Array, rows: Array, radii: Array, labels: Array, wanted: Array
+) -> NDArray[np.float64]:
+    """Share of the open ball of each of ``rows (m,)`` whose label is the one ``wanted (m,)``.
+
+    ``labels (n,)`` are those of all rows of ``x (n, d)``; a centre counts with its own.  0 for a
+    radius of 0: the ball is empty.  O(n m d) time, O(n) memory beside a block.
+    """
+    screen, rows = Screen(_checked(x)), np.asarray(rows, dtype=np.int64)
+    labels, wanted, radii = np.asarray(labels), np.asarray(wanted), np.asarray(radii)
+    inside, agreed = np.zeros(len(rows)), np.zeros(len(rows))
+    for some in row_blocks(len(rows), 1, itemsize=1, limit=_TILE):
+        place = np.full(screen.n, -1)
+        place[rows[some]] = np.arange(some.start, some.stop)
+        for there in row_blocks(screen.n, 1, itemsize=1, limit=_TILE):
+            i, j = _pairs(screen, rows[some], there, radii[some])
+            of = place[i]
+            inside += np.bincount(of, minlength=len(rows))
+            agreed += np.bincount(of[labels[j] == wanted[of]], minlength=len(rows))
+    inside[radii <= 0] = 0
+    return np.divide(agreed, inside, out=np.zeros(len(rows)), where=inside > 0)
+
+
 def pure_radius(x: Array, labels: Array, purity: float) -> float:
     """The largest radius at which a share of ``purity`` of all balls holds one label alone.
 
@@ -150,6 +175,25 @@ def cluster_radius(x: Array, k: int, purity: float, rng: Generator) -> float:
     sample = np.sort(rng.choice(len(x), some, replace=False))
     centres = kmeans(x[sample], min(k, some), rng, n_init=5).centres
     return pure_radius(x, nearest(x, centres)[0], purity)
+
+
+def pure_balls(x: Array, k: int, purity: float, rng: Generator) -> Balls:
+    """Balls of the `cluster_radius`, nothing covered.
+
+    Where there is none, or where balls of it hold less than two rows on average, the radius is
+    the usual distance to the 20th neighbour, with a logged warning.
+    """
+    radius = cluster_radius(x, k, purity, rng)
+    if np.isfinite(radius):
+        balls = Balls(x, radius)
+        if balls.degree.mean() >= 2:
+            return balls
+    radius = neighbour_radius(x, 20, rng)
+    _logger.warning(
+        "no radius at which balls stay in one of %d clusters and hold two images: %.3g is taken,"
+        " the usual distance to the 20th neighbour", k, radius,
+    )  # fmt: skip
+    return Balls(x, radius)
 
 
 def neighbour_radius(x: Array, k: int, rng: Generator) -> float:

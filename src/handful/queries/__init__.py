@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from handful.queries._adc import ADCPairs, adc_pairs, pair_entropy, similarities
 from handful.queries._badge import BADGE, badge
-from handful.queries._bald import BALD, Disagreement, bald, disagreement
+from handful.queries._bald import BALD, StochasticScores, bald, stochastic_scores
 from handful.queries._core_set import CoreSet, core_set
+from handful.queries._dcom import DCoM, competence, dcom
 from handful.queries._dsac import DSAC, Chosen, dsac, far_set, near_set, quotas
 from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
 from handful.queries._least_confidence import LeastConfidence, least_confidence
@@ -30,19 +31,22 @@ __all__ = [
     "ADCPairs",
     "Chosen",
     "CoreSet",
-    "Disagreement",
+    "DCoM",
     "Entropy",
     "LeastConfidence",
     "Margin",
     "ProbCover",
     "Random",
     "RandomPairs",
+    "StochasticScores",
     "TypiClust",
     "adc_pairs",
     "badge",
     "bald",
     "cod",
+    "competence",
     "core_set",
+    "dcom",
     "disagreement",
     "discrepancies",
     "dsac",
@@ -62,6 +66,7 @@ __all__ = [
     "random",
     "random_pairs",
     "similarities",
+    "stochastic_scores",
     "tod",
     "typicality",
     "typiclust",

@@ -17,7 +17,7 @@ from handful.registry import ScoreRule, register_query
 from handful.rng import as_rng
 from handful.types import Array, Picks, Snapshot
 
-__all__ = ["BALD", "Disagreement", "bald", "disagreement"]
+__all__ = ["BALD", "StochasticScores", "bald", "stochastic_scores"]
 
 Measure = Literal["bald", "mean-entropy", "variation-ratio", "mean-std"]
 _log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class BALD(ScoreRule):
             raise RecipeError(f"query.subset is {self.subset}: at least one image is looked at")
 
     def score(self, snapshot: Snapshot, rng: Generator) -> NDArray[np.float64]:
-        found = disagreement(snapshot.part("draws", self.name), who=snapshot.learner)
+        found = stochastic_scores(snapshot.part("draws", self.name), who=snapshot.learner)
         scores: NDArray[np.float64] = getattr(found, self.measure.replace("-", "_"))
         return scores
 
@@ -74,7 +74,7 @@ class BALD(ScoreRule):
         return ScoreRule.select(self, replace(snapshot, open=drawn), k, rng)
 
 
-class Disagreement(NamedTuple):
+class StochasticScores(NamedTuple):
     """Four scores of the same passes, each ``(n,)`` float64."""
 
     bald: NDArray[np.float64]
@@ -83,7 +83,7 @@ class Disagreement(NamedTuple):
     mean_std: NDArray[np.float64]
 
 
-def disagreement(draws: Array, *, who: str = "the learner") -> Disagreement:
+def stochastic_scores(draws: Array, *, who: str = "the learner") -> StochasticScores:
     """BALD, H[p_bar], 1 - max p_bar and the mean deviation of ``draws (T, n, C)``, in blocks.
 
     Two sums an image, of p_t and of H[p_t], in float64: O(T n C) time, memory of one pass over a
@@ -96,7 +96,7 @@ def disagreement(draws: Array, *, who: str = "the learner") -> Disagreement:
             " set learner.draws"
         )
     passes, n, classes = draws.shape
-    out = Disagreement(*(np.empty(n) for _ in range(4)))
+    out = StochasticScores(*(np.empty(n) for _ in range(4)))
     differ, certain = False, True
     for rows in row_blocks(n, classes):
         first = draws[0, rows]

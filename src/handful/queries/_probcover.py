@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +18,6 @@ from handful.types import Array, Picks, Snapshot
 __all__ = ["ProbCover", "probcover"]
 
 Ties = Literal["random", "index"]
-_log = logging.getLogger(__name__)
 
 
 @register_query("probcover")
@@ -86,32 +84,16 @@ class ProbCover:
         rows = geometry.looked_at(snapshot.open, snapshot.known >= 0, k, self.reference, rng)
         x = geometry.unit_rows(z[rows]) if self.normalise == "l2" else np.asarray(z[rows])
         labelled = np.flatnonzero(snapshot.known[rows] >= 0)
-        balls = self._balls(x, labelled, snapshot.n_classes, rng)
+        if self.delta is None:
+            classes = snapshot.n_classes if snapshot.n_classes > 1 else 10
+            balls = geometry.pure_balls(x, self.n_clusters or classes, self.purity, rng)
+        else:
+            balls = geometry.Balls(x, self.delta)
+        for row in labelled.tolist():
+            balls.cover(row)
         chosen, coverage = self._greedy(balls, labelled, snapshot.open[rows], k, rng)
         memo = {"delta": balls.radius, "coverage": coverage}
         return snapshot.picks(rows[chosen], memo=memo)
-
-    def _balls(self, x: Array, labelled: Array, n_classes: int, rng: Generator) -> geometry.Balls:
-        """Balls of radius delta, those of the labelled images covered."""
-
-        def balls(radius: float) -> geometry.Balls:
-            radii = np.full(len(labelled), radius)
-            return geometry.Balls(x, radius, geometry.ball_union(x, labelled, radii))
-
-        if self.delta is not None:
-            return balls(self.delta)
-        clusters = self.n_clusters or (n_classes if n_classes > 1 else 10)
-        delta = geometry.cluster_radius(x, clusters, self.purity, rng)
-        if np.isfinite(delta):
-            made = balls(delta)
-            if made.degree.mean() >= 2:
-                return made
-        radius = geometry.neighbour_radius(x, 20, rng)
-        _log.warning(
-            "probcover: no radius at which balls are pure and hold two images, so it is the usual"
-            " distance to the 20th neighbour, %.3g: set query.delta", radius,
-        )  # fmt: skip
-        return balls(radius)
 
     def _greedy(
         self, balls: geometry.Balls, labelled: Array, free: Array, k: int, rng: Generator
