@@ -94,6 +94,41 @@ def dsac_choice() -> Iterator[Cell]:
             )  # fmt: skip
 
 
-GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
-    g.__name__: g for g in (dsac_choice, dsac_stl10, dsac_ablation, dsac_cifar100, dsac_cifar10)
+SWEEP: dict[str, tuple[float, ...]] = {  # one symbol at a time; the value of dsac is in dsac_stl10
+    "k1": (2, 12, 24, 48),
+    "k": (3, 12, 24),
+    "k2_start": (25, 100, 200),
+    "k2_step": (0, 100, 300),
+    "gamma": (0.0, 0.0001, 0.01, 0.1, 1.0),
+    "lambda_q": (0.5, 0.75, 0.9, 1.0),
+    "m": (16, 32, 128, 200, 400),
 }
+
+
+def dsac_sensitivity() -> Iterator[Cell]:
+    """The study that the paper's appendix is said to hold, on the literal ``dsac``."""
+    for seed in range(2):
+        for symbol, values in SWEEP.items():
+            for value in values:
+                kind = float if symbol in ("k2_start", "k2_step", "gamma", "lambda_q") else int
+                learner: dict[str, object] = {**ENCODER, "image_size": 160, **SETS["stl10"]}
+                query: dict[str, object] = {}
+                if symbol == "k":  # of the losses and of the rule alike
+                    query["neighbours"] = int(value)
+                if symbol == "k1":
+                    query["k1"] = int(value)
+                else:
+                    learner[symbol] = kind(value)
+                yield cell(
+                    "dsac_sensitivity", "stl10", "dsac", "frozen lite0@160, fast", seed,
+                    split="none", schedule="fast", counts=COUNTS, label=f"dsac {symbol}={value:g}",
+                    learner=learner, query=query,
+                )  # fmt: skip
+
+
+GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
+    g.__name__: g
+    for g in (
+        dsac_choice, dsac_stl10, dsac_ablation, dsac_cifar100, dsac_cifar10, dsac_sensitivity,
+    )
+}  # fmt: skip

@@ -1,6 +1,6 @@
-"""Render docs/results.md and the README's figures from benchmarks/results/*.csv.
+"""Render docs/results.md, docs/figures and the README's figures from benchmarks/results/*.csv.
 
-``python benchmarks/render.py`` writes both; ``--check`` writes nothing and fails when one
+``python benchmarks/render.py`` writes them; ``--check`` writes nothing and fails when one
 of them differs from what the rows say.  Every figure comes from a row that a benchmark
 appended; where a row was measured twice, the later one counts.  A mean stands alone below
 three seeds; from three on its standard deviation (n - 1) stands beside it.
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 
+import draw
 from groups import GROUPS, Group
 from handful.metrics import holm, paired_test
 
@@ -35,6 +36,10 @@ NAMES = {
 }  # fmt: skip
 
 
+CURVES = {  # the groups that are drawn as well, and the methods of the paper to draw beside them
+    "usps": "ccl", "mnist": "ccl", "fashion": "ccl", "dsac_stl10": "dsac", "dsac_cifar100": "",
+    "dsac_cifar10": "dsac",
+}  # fmt: skip
 Row = dict[str, str]
 Table = list[list[str]]
 
@@ -228,6 +233,8 @@ def section(group: Group, folder: Path, paper: Path) -> str:
     if not rows:
         return head + f"Not run yet: `{group.command}`."
     parts = []
+    if group.bench in CURVES or group.bench == "dsac_sensitivity":
+        parts.append(f"![{group.title}](figures/{group.bench}.svg)")
     printed = published(paper / f"{group.paper}.csv", group.tables)
     for measure in group.measures:
         shown = {row["data"] for row in rows if row["metric"] == measure and row["labels"]}
@@ -271,7 +278,7 @@ def page(folder: Path, paper: Path) -> str:
 
 def readme_block(folder: Path, paper: Path) -> str:
     """The README's figures: the three image sets in short, then one line a promise."""
-    parts = []
+    parts = ["![USPS: test accuracy over labels](docs/figures/usps.svg)"]
     for bench in ("usps", "mnist", "fashion"):
         group = next(g for g in GROUPS if g.bench == bench)
         rows = load(folder, bench)
@@ -298,6 +305,34 @@ def readme_block(folder: Path, paper: Path) -> str:
         else:
             parts.append(f"**{group.title}**: not run yet (`{group.command}`).")
     return "\n\n".join(parts)
+
+
+def drawn(root: Path = ROOT) -> dict[Path, list[Row]]:
+    """Every figure that should stand in docs/figures, with the rows that it shows."""
+    results = root / "benchmarks" / "results"
+    found = {name: load(results, name) for name in (*CURVES, "dsac_sensitivity")}
+    if found["dsac_sensitivity"]:
+        found["dsac_sensitivity"] += found["dsac_stl10"]
+    folder = root / "docs" / "figures"
+    return {folder / f"{name}.svg": rows for name, rows in found.items() if rows}
+
+
+def picture(path: Path, rows: Sequence[Row], root: Path = ROOT) -> str:
+    """One of them as SVG."""
+    group = next(g for g in GROUPS if g.bench == path.stem)
+    if path.stem == "dsac_sensitivity":
+        own = [row for row in rows if row["bench"] == "dsac_stl10"]
+        swept = [row for row in rows if row["bench"] != "dsac_stl10"]
+        return draw.svg(draw.sensitivity(swept, own), rows)
+    measure, paper = group.measures[0], defaultdict[str, dict[int, float]](dict)
+    for row in published(root / "benchmarks" / "published" / f"{group.paper}.csv", group.tables):
+        if row["method"] != CURVES[path.stem] or row["data"] not in {r["data"] for r in rows}:
+            continue
+        if "percent" in row:
+            paper["CCL"][PERCENT[row["data"]][int(row["percent"])]] = float(row["value"])
+        elif row["metric"] == measure:
+            paper["DSAC"][int(row["labels"])] = float(row["value"])
+    return draw.svg(draw.curves(rows, measure, MEASURES[measure], paper), rows)
 
 
 def put(text: str, block: str) -> str:
@@ -329,6 +364,13 @@ def main(arguments: Sequence[str]) -> int:
         stale.append(str(path.relative_to(ROOT)))
         if "--check" not in arguments:
             path.write_text(text, encoding="utf-8")
+    for path, rows in drawn().items():
+        if path.exists() and draw.mark(rows) in path.read_text(encoding="utf-8"):
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if "--check" not in arguments:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(picture(path, rows), encoding="utf-8")
     said = (
         "differs from benchmarks/results: run make results" if "--check" in arguments else "written"
     )

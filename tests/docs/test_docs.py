@@ -42,6 +42,7 @@ def load(path: Path) -> ModuleType:
 
 
 groups = load(ROOT / "benchmarks" / "groups.py")  # render imports it by this name
+draw = load(ROOT / "benchmarks" / "draw.py")  # and this
 render = load(ROOT / "benchmarks" / "render.py")
 cards = load(ROOT / "docs" / "cards.py")
 
@@ -223,6 +224,10 @@ def test_the_changelog_knows_the_version() -> None:
 def test_rendered_figures_are_those_of_the_rows() -> None:
     for path, text in render.rendered().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run make results"
+    pictures = render.drawn()
+    for path, rows in pictures.items():
+        assert f"rows {draw.mark(rows)}" in path.read_text(encoding="utf-8"), f"{path.name}: stale"
+    assert {p.name for p in (ROOT / "docs" / "figures").iterdir()} == {p.name for p in pictures}
 
 
 def test_the_published_figures_are_complete() -> None:
@@ -293,6 +298,28 @@ def test_tables_show_means_spread_and_the_paper(rows: Path) -> None:
     assert "seconds_fit" not in text  # a column of the rounds, kept in the file
     assert "at commit abc" in text
     assert "300 labels" not in text
+
+
+def test_a_picture_holds_its_lines_and_knows_its_rows(rows: Path) -> None:
+    measured = render.load(rows, "usps")
+    text = draw.svg(draw.curves(measured, "accuracy_test", "accuracy", {"X": {225: 0.8}}), measured)
+    assert f"rows {draw.mark(measured)}" in text
+    for said in ("labels paid for", "accuracy", "ccl", "probe", "X, as published"):
+        assert f">{said}</text>" in text
+    changed = [{**measured[0], "value": "0.2"}, *measured[1:]]
+    assert draw.mark(changed) != draw.mark(measured)
+    assert draw.mark(measured[::-1]) == draw.mark(measured)
+
+
+def test_the_sweep_rings_the_value_of_the_recipe() -> None:
+    row = {"data": "stl10", "variant": "", "labels": "20", "metric": "ari_all", "seed": "0"}
+    swept = [{**row, "recipe": f"dsac k={k}", "value": "0.5"} for k in (3, 12)]
+    own = [{**row, "recipe": "dsac", "value": "0.7"}, {**row, "recipe": "kmeans", "value": "0"}]
+    axes = draw.sensitivity(swept, own).axes[list(draw.SYMBOLS).index("k")]
+    line, ring = axes.lines
+    assert line.get_ydata() == [0.5, 0.7, 0.5]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["3", "6", "12"]
+    assert list(ring.get_xdata()) == [1]
 
 
 def test_a_run_in_two_files_counts_once(rows: Path) -> None:
