@@ -317,7 +317,7 @@ def test_the_sweep_rings_the_value_of_the_recipe() -> None:
     own = [{**row, "recipe": "dsac", "value": "0.7"}, {**row, "recipe": "kmeans", "value": "0"}]
     axes = draw.sensitivity(swept, own).axes[list(draw.SYMBOLS).index("k")]
     line, ring = axes.lines
-    assert line.get_ydata() == [0.5, 0.7, 0.5]
+    assert list(line.get_ydata()) == [0.5, 0.7, 0.5]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["3", "6", "12"]
     assert list(ring.get_xdata()) == [1]
 
