@@ -491,6 +491,12 @@ def vaal() -> Recipe:
     return Recipe("vaal", LearnerPart("cnn"), QueryPart("vaal"))
 
 
+@RECIPES.register("sraal")
+def sraal() -> Recipe:
+    """As vaal, where an image that the CNN is sure of counts as labelled."""
+    return Recipe("sraal", LearnerPart("cnn"), QueryPart("sraal"))
+
+
 @RECIPES.register("tod")
 def tod() -> Recipe:
     """A consistent classifier; images asked whose prediction has changed since the last round."""

@@ -2,12 +2,14 @@
 
 A learner has a pool; a rule has a snapshot that reads rows.  `seen` makes of it what the
 leaves of training take, so that batches, read-ahead and evaluation are the same for both.
+For VAAL and SRAAL also what their codes hold in the end: a collapsed code must not go unseen.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,10 +18,15 @@ from torch import Tensor
 
 from handful import features
 from handful.errors import InputError
-from handful.training import Images, device_for
+from handful.losses.adversarial import active_latents, kl_divergence
+from handful.networks.vae import MLPVAE, VAE, Discriminator
+from handful.training import Images, device_for, embed
 from handful.types import Array, Pool, Snapshot
 
-__all__ = ["form", "seen", "unit_range"]
+__all__ = ["Codes", "ended", "form", "read_codes", "seen", "unit_range"]
+
+COLLAPSED = 0.5  # nats an image: below it the code says nothing
+log = logging.getLogger(__name__)
 
 
 class _Rows:
@@ -71,3 +78,49 @@ def unit_range(images: Images) -> Callable[[Tensor], Tensor]:
     mean, deviation = (torch.from_numpy(m).float() for m in features.moments(images.pool))
     mean, deviation = mean.to(images.device), deviation.to(images.device)
     return lambda x: (0.5 + (x - mean) / (4 * deviation)).clamp(0, 1)
+
+
+class Codes(NamedTuple):
+    """``mu (m, Z)`` and the logit of "labelled" ``(m,)``; mean KL in nats, active numbers of Z."""
+
+    mu: NDArray[np.float32]
+    logits: NDArray[np.float64]
+    kl: float
+    active: int
+
+
+def read_codes(
+    vae: VAE | MLPVAE,
+    images: Images,
+    scaled: Callable[[Tensor], Tensor],
+    rows: NDArray[np.int64],
+    *,
+    critic: Discriminator | None = None,
+) -> Codes:
+    """What both networks make of these rows in evaluation mode, z not drawn; no critic: logit 0.
+
+    One pass of the encoder; m (Z + 2) numbers.
+    """
+
+    def forward(x: Tensor) -> Tensor:
+        mu, logvar = vae.encode(scaled(x))
+        logit = critic(mu) if critic is not None else mu.new_zeros(len(mu))
+        return torch.cat([logit[:, None], kl_divergence(mu, logvar)[:, None], mu], dim=1)
+
+    found = embed(forward, images, rows, network=vae)
+    # float32 says no more than 5 digits: equal images in two places of a batch must tie
+    logits = np.round(found[:, 0].double().numpy(), 5)
+    mu = found[:, 2:]
+    return Codes(mu.numpy(), logits, float(found[:, 1].mean()), active_latents(mu))
+
+
+def ended(rule: str, figures: dict[str, float], *, beta: float) -> dict[str, float]:
+    """Log how a game ended, for the memo as well; warn where nothing is encoded any more."""
+    said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    log.info("%s ended with %s", rule, said)
+    if figures["kl"] < COLLAPSED or not figures["active"]:
+        log.warning(
+            "%s: the code is collapsed (%s), so the batch is nearly random; lower beta, now %g",
+            *(rule, said, beta),
+        )
+    return {name: round(float(value), 6) for name, value in figures.items()}

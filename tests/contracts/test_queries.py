@@ -22,6 +22,7 @@ from handful.types import PARTS, Picks, Snapshot
 
 # rules that train a network of their own, at a size that takes milliseconds
 SMALL: dict[str, dict[str, Any]] = {
+    "sraal": {"network": "mlp", "steps": 1, "latent": 4, "hidden": 8},
     "vaal": {"network": "mlp", "steps": 1, "latent": 4, "hidden": 8},
 }
 

@@ -12,6 +12,7 @@ from handful.bench.run import run
 from handful.recipes import recipe
 
 TINY: dict[str, dict[str, Any]] = {
+    "sraal": {"network": "mlp", "steps": 3, "hidden": 8},
     "vaal": {"network": "mlp", "steps": 3, "hidden": 8},
 }
 

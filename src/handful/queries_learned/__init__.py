@@ -6,6 +6,7 @@ comes when a rule is asked, not before.
 
 from __future__ import annotations
 
+from handful.queries_learned.sraal import SRAAL, uncertainty
 from handful.queries_learned.vaal import VAAL
 
-__all__ = ["VAAL"]
+__all__ = ["SRAAL", "VAAL", "uncertainty"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -20,11 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from handful.networks.vae import MLPVAE, VAE, Discriminator
-    from handful.training import Images
 
 __all__ = ["VAAL"]
 
-COLLAPSED = 0.5  # nats an image: below it the code says nothing
 WINDOW = 50  # steps that the figures at the end are the mean of
 _log = logging.getLogger(__name__)
 
@@ -98,7 +95,7 @@ class VAAL:
         import torch
 
         from handful.losses.adversarial import discriminator_loss
-        from handful.seen import form, seen, unit_range
+        from handful.seen import ended, form, read_codes, seen, unit_range
         from handful.training import Meter, check_finite, cycle, seeded
 
         images = seen(snapshot, np.concatenate([labelled, free]), rule=self.name)
@@ -108,8 +105,8 @@ class VAAL:
         meter = Meter()
         with seeded(rng):
             vae, critic = self._networks(form(images), images.device)
-            of_vae = torch.optim.Adam(vae.parameters(), lr=self.lr)
-            of_critic = torch.optim.Adam(critic.parameters(), lr=self.lr)
+            of_vae = torch.optim.Adam(vae.parameters(), lr=self.lr, fused=True)
+            of_critic = torch.optim.Adam(critic.parameters(), lr=self.lr, fused=True)
             for step in range(self.steps):
                 critic.requires_grad_(False)
                 for _ in range(self.vae_steps):
@@ -129,8 +126,9 @@ class VAAL:
                     check_finite(losses, stage="vaal", step=step, lr=self.lr)
                 if step >= self.steps - WINDOW:
                     meter.add(len(x), {"mse": error, "loss_d": told})
-        logits, figures = _looked_at(vae, critic, images, scaled, n_l)
-        return logits, _monitored({**figures, **meter.means()}, beta=self.beta)
+        codes = read_codes(vae, images, scaled, np.arange(n_l, len(images)), critic=critic)
+        figures = {"kl": codes.kl, "active": codes.active, **meter.means()}
+        return codes.logits, ended(self.name, figures, beta=self.beta)
 
     def _networks(
         self, shape: tuple[int, ...], device: torch.device
@@ -158,36 +156,3 @@ class VAAL:
         hiding = adversarial_loss(critic(known.mu), critic(unknown.mu))
         error = (x_u - unknown.x_hat).square().mean()
         return loss + self.w_adv * hiding, error, known.mu, unknown.mu
-
-
-def _looked_at(
-    vae: VAE | MLPVAE,
-    critic: Discriminator,
-    images: Images,
-    scaled: Callable[[Tensor], Tensor],
-    first: int,
-) -> tuple[NDArray[np.float64], dict[str, float]]:
-    """Logits of the images from ``first`` on, in evaluation mode, and what their codes hold."""
-    import torch
-
-    from handful.losses.adversarial import active_latents, kl_divergence
-    from handful.training import embed
-
-    def forward(x: Tensor) -> Tensor:
-        mu, logvar = vae.encode(scaled(x))
-        return torch.cat([critic(mu)[:, None], kl_divergence(mu, logvar)[:, None], mu], dim=1)
-
-    found = embed(forward, images, np.arange(first, len(images)), network=vae)
-    # float32 says no more than 5 digits: equal images in two places of a batch must tie
-    logits = np.round(found[:, 0].double().numpy(), 5)
-    kl, active = float(found[:, 1].mean()), active_latents(found[:, 2:])
-    return logits, {"kl": kl, "active": float(active)}
-
-
-def _monitored(figures: dict[str, float], *, beta: float) -> dict[str, float]:
-    """Log how the game ended; warn when nothing is encoded, for then the batch is random."""
-    said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-    _log.info("vaal ended with %s", said)
-    if figures["kl"] < COLLAPSED or not figures["active"]:
-        _log.warning("vaal: the code is collapsed (%s); lower beta, now %g", said, beta)
-    return {name: round(value, 6) for name, value in figures.items()}
