@@ -71,12 +71,15 @@ CHOICE: dict[str, tuple[dict[str, object], dict[str, object]]] = {  # learner, r
     "15 % candidates": ({}, {"k1_share": 0.15}),
     "lambda_u .01": ({"lambda_u": 0.01}, {}),
     "lambda_u .1": ({"lambda_u": 0.1}, {}),
-    "unweighted": ({"sup_weight": "none"}, {}),
-    "answers x 5": ({"human_weight": 5.0}, {}),
+    "weighted": ({"sup_weight": "mean1"}, {}),
+    "answers x 1": ({"human_weight": 1.0}, {}),
+    "answers x 10": ({"human_weight": 10.0}, {}),
+    "weighted, answers x 1": ({"sup_weight": "mean1", "human_weight": 1.0}, {}),
     "clusters alone, capped": (
         {
             "pseudo_label": "plurality", "k2_mode": "fraction", "pseudo_cap": 0.5,
-            "agree_tau": 0.7, "cap_by_share": True, "lambda_u": 0.1,
+            "agree_tau": 0.7, "cap_by_share": True, "lambda_u": 0.1, "sup_weight": "mean1",
+            "human_weight": 1.0,
         },
         {"k1_share": 0.0},
     ),
