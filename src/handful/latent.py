@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from handful.augment import AUGMENTS, Augment, augmentation
-from handful.errors import InputError, TrainingError
+from handful.errors import InputError, RecipeError, TrainingError
 from handful.networks.cae import CAE, MLPAutoEncoder, Norm
 from handful.progress import Progress
 from handful.training import (
@@ -32,9 +32,9 @@ from handful.training import (
     variance,
     weights_of,
 )
-from handful.types import Array, Pool, Weights
+from handful.types import Array, Pool, View, Weights
 
-__all__ = ["AutoEncoderOptions", "LatentSpace", "by_class"]
+__all__ = ["AutoEncoderOptions", "LatentSpace", "by_class", "cluster_count"]
 LEAST_STEPS = 300  # of pre-training, unless epochs are asked for
 
 
@@ -240,6 +240,21 @@ class LatentSpace:
         # channels last: a tenth faster on a CPU, more on a GPU
         placed: CAE = cae.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
+
+
+def cluster_count(view: View, known: NDArray[np.int64], n_clusters: int | None) -> int:
+    """How many clusters to look for: as asked, as many as classes, or the view's hint."""
+    n_classes = max(len(view.classes), int(known.max(initial=-1)) + 1)
+    k = n_clusters or n_classes or view.clusters or 0
+    if k < 1:
+        raise RecipeError(
+            "the number of clusters is unknown: name the classes or set learner.n_clusters"
+        )
+    if k > len(view.pool):
+        raise InputError(
+            f"fewer images ({len(view.pool)}) than clusters ({k}): set learner.n_clusters"
+        )
+    return k
 
 
 def by_class(

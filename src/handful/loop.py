@@ -29,7 +29,7 @@ import numpy as np
 from handful.book import LabelBook, row_of
 from handful.errors import AnswerError, MissingPart, RecipeError
 from handful.progress import Progress, Silent
-from handful.registry import LEARNERS
+from handful.registry import LEARNERS, asks_pairs
 from handful.rng import rng_for
 from handful.types import (
     Answer,
@@ -226,14 +226,18 @@ def _needs(learner: Learner, query: Rule) -> frozenset[str]:
 
 
 def _opens(book: LabelBook, pool: Pool, learner: Learner, query: Rule, plan: Plan) -> bool:
-    """Whether the initial draw is due: no round was closed, and the rule does not begin."""
+    """Whether the initial draw is due: no round was closed, and the rule does not begin.
+
+    A rule of pairs begins itself, with as many pairs as the draw would have images.
+    """
     if book.round or plan.size(0, book.paid) == 0:
         return False
-    if plan.opens_with != "rule":
+    of_pairs = query is not None and asks_pairs(query)
+    if plan.opens_with == "given" or (plan.opens_with == "random" and not of_pairs):
         return (len(plan.initial_ids) or plan.initial) > book.paid
     if (book.known(pool) >= 0).any():
         return False
-    cold = getattr(query, "cold", isinstance(query, PairQuery))
+    cold = of_pairs or getattr(query, "cold", False)
     if cold and not getattr(learner, "needs_labels", False):
         return False
     _log.warning(
@@ -362,7 +366,7 @@ def _choose(book: LabelBook, query: Rule, snapshot: Snapshot, k: int, seed: int)
         return "every image is answered"
     chosen = query.select(snapshot, k, rng_for(seed, snapshot.round, "query"))
     name = query.name or type(query).__name__
-    draw: Draw = "random" if name == "random" else "rule"
+    draw: Draw = "random" if name in ("random", "random-pairs") else "rule"
     if isinstance(chosen, Picks):
         held = [snapshot.ids[int(row)] for row in chosen.rows] == list(chosen.ids)
         sound = held and bool(snapshot.open[chosen.rows].all())

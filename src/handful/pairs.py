@@ -185,6 +185,10 @@ class Closure(Generic[Item]):
             return 1
         return -1 if other in self._apart.get(one, ()) else 0
 
+    def mentions(self, item: Item) -> bool:
+        """Whether some answer says anything about it."""
+        return item in self._root
+
     def group_of(self, item: Item) -> Item:
         """The item that stands for a group: equal for members of one, for now."""
         return self._root.get(item, item)

@@ -35,7 +35,7 @@ from typing import Any, Literal, TypeAlias, get_type_hints
 
 from handful.errors import MissingPart, RecipeError, UnknownName
 from handful.loop import Plan
-from handful.registry import LEARNERS, QUERIES, Registry
+from handful.registry import LEARNERS, QUERIES, Registry, asks_pairs, learns_pairs
 from handful.settings import (
     check_fields,
     check_type,
@@ -209,6 +209,12 @@ class Recipe:
             raise MissingPart(
                 f"query {self.query.name!r} needs {missing[0]!r}, which learner"
                 f" {self.learner.name!r} does not give: take one of {', '.join(able) or 'none'}"
+            )
+        if asks_pairs(query) and not learns_pairs(learner):
+            able = [n for n in LEARNERS if learns_pairs(LEARNERS.get(n))]
+            raise RecipeError(
+                f"query {self.query.name!r} asks same or different, which learner"
+                f" {self.learner.name!r} does not learn from: take one of {', '.join(able)}"
             )
         return learner, query
 
@@ -511,6 +517,35 @@ def tod() -> Recipe:
 def mcdal() -> Recipe:
     """A classifier with two more heads; images asked on which the three disagree."""
     return Recipe("mcdal", LearnerPart("mcdal"), QueryPart("mcdal"))
+
+
+# the rule opens, as many pairs a round as the papers' tables have labels
+_BY_PAIRS = Rounds(initial=0, batch=100, budget=500, initial_draw="rule")
+
+
+@RECIPES.register("sdec")
+def sdec() -> Recipe:
+    """Deep embedded clustering with random pairs, weighed as published: hardly at all."""
+    return Recipe("sdec", LearnerPart("sdec"), QueryPart("random-pairs"), _BY_PAIRS)
+
+
+@RECIPES.register("sdec-strong")
+def sdec_strong() -> Recipe:
+    """SDEC with pairs that count, and different images that are far enough apart left alone."""
+    learner = LearnerPart("sdec", {"lam": 0.1})
+    return Recipe("sdec-strong", learner, QueryPart("random-pairs"), _BY_PAIRS)
+
+
+@RECIPES.register("autoembedder")
+def autoembedder() -> Recipe:
+    """An embedding trained on random pairs alone, grouped by k-means."""
+    return Recipe("autoembedder", LearnerPart("autoembedder"), QueryPart("random-pairs"), _BY_PAIRS)
+
+
+@RECIPES.register("adc")
+def adc() -> Recipe:
+    """ADC, a reconstruction: pairs asked where the model cannot tell, and sure guesses beside."""
+    return Recipe("adc", LearnerPart("adc"), QueryPart("adc"), _BY_PAIRS)
 
 
 # --- TOML ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ __all__ = [
     "Registry",
     "ScoreRule",
     "asks_pairs",
+    "learns_pairs",
     "register_learner",
     "register_pair_query",
     "register_query",
@@ -122,6 +123,11 @@ def register_pair_query(name: str) -> Callable[[C], C]:
 def asks_pairs(rule: object) -> bool:
     """Whether a rule, or its class, asks about pairs of images instead of images."""
     return not hasattr(rule, "cold")
+
+
+def learns_pairs(learner: object) -> bool:
+    """Whether a learner, or its class, learns from *same or different?*."""
+    return bool(getattr(learner, "learns_pairs", False))
 
 
 def register_learner(name: str) -> Callable[[C], C]:

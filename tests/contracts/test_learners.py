@@ -20,6 +20,11 @@ _DSAC: dict[str, Any] = {"m": 5, "epochs": 2, "batch_size": 8, "n_init": 2}
 
 # learner -> the options of a fit that takes a blink; more than one where a branch needs it
 TINY: dict[str, tuple[dict[str, Any], ...]] = {
+    "adc": ({**_ENCODER, "epochs": 2, "n_init": 2, "n_images": 12, "n_pairs": 8},),
+    "autoembedder": (
+        {**_ENCODER, "steps": 3, "n_init": 2},
+        {**_ENCODER, "epochs": 1, "n_pairs": 12, "n_init": 2, "alpha": 1.5, "normalise": True},
+    ),
     "ccl": (
         {**_ENCODER, "epochs": 2, "n_init": 2},
         {**_ENCODER, "epochs": 1, "n_init": 2, "ccl_form": "student", "augment": "auto"},
@@ -84,6 +89,10 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
     "propagation": (
         {},
         {"method": "harmonic", "cmn": "on", "scale": "standard", "references": 9},
+    ),
+    "sdec": (
+        {**_ENCODER, "steps": 4, "n_init": 2},
+        {**_ENCODER, "steps": 3, "n_init": 2, "lam": 0.1, "schedule": "fast", "n_pairs": 4},
     ),
     "self-training": ({}, {"rounds": 2, "scale": "standard", "threshold": 0.5}, {"rounds": 0}),
     "tod": (

@@ -6,6 +6,8 @@ Importing this package registers them all (and imports torch).
 from __future__ import annotations
 
 from handful.learners import (
+    adc,
+    autoembedder,
     ccl,
     cnn,
     dec,
@@ -15,11 +17,14 @@ from handful.learners import (
     mcdal,
     probe,
     propagation,
+    sdec,
     self_training,
     tod,
 )
 
 __all__ = [
+    "adc",
+    "autoembedder",
     "ccl",
     "cnn",
     "dec",
@@ -29,6 +34,7 @@ __all__ = [
     "mcdal",
     "probe",
     "propagation",
+    "sdec",
     "self_training",
     "tod",
 ]
