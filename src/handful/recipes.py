@@ -513,6 +513,18 @@ def tod() -> Recipe:
     return Recipe("tod", LearnerPart("tod"), QueryPart("tod"))
 
 
+@RECIPES.register("lada")
+def lada() -> Recipe:
+    """A CNN and its own augmentation: pairs asked whose mixtures are unsure, and trained on."""
+    return Recipe("lada", LearnerPart("lada"), QueryPart("lada"))
+
+
+@RECIPES.register("lada-acq")
+def lada_acq() -> Recipe:
+    """LADA's questions and a plain CNN: nothing is trained on the mixtures."""
+    return Recipe("lada-acq", LearnerPart("cnn"), QueryPart("lada"))
+
+
 @RECIPES.register("mcdal")
 def mcdal() -> Recipe:
     """A classifier with two more heads; images asked on which the three disagree."""

@@ -81,6 +81,7 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
         {"n_init": 2, "assignment": "soft", "n_clusters": 5},
         {**_ENCODER, "n_init": 2, "features": "cae", "assignment": "soft"},
     ),
+    "lada": ({"steps": 4}, {"steps": 4, "warm_start": True, "augment": "auto"}),
     "mcdal": (
         {"epochs": 2, "epoch_images": 64, "schedule": "fast"},
         {"epochs": 2, "epoch_images": 256, "augment": "auto"},

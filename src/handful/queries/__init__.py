@@ -13,6 +13,7 @@ from handful.queries._core_set import CoreSet, core_set
 from handful.queries._dcom import DCoM, competence, dcom
 from handful.queries._dsac import DSAC, Chosen, dsac, far_set, near_set, quotas
 from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
+from handful.queries._lada import LADA, beta_nodes, expected_entropies, lada
 from handful.queries._least_confidence import LeastConfidence, least_confidence
 from handful.queries._margin import Margin, margin, margin_from_logits, margins
 from handful.queries._mcdal import MCDAL, discrepancies, mcdal
@@ -26,6 +27,7 @@ __all__ = [
     "BADGE",
     "BALD",
     "DSAC",
+    "LADA",
     "MCDAL",
     "TOD",
     "ADCPairs",
@@ -43,6 +45,7 @@ __all__ = [
     "adc_pairs",
     "badge",
     "bald",
+    "beta_nodes",
     "cod",
     "competence",
     "core_set",
@@ -53,7 +56,9 @@ __all__ = [
     "entropies",
     "entropy",
     "entropy_from_logits",
+    "expected_entropies",
     "far_set",
+    "lada",
     "least_confidence",
     "margin",
     "margin_from_logits",

