@@ -507,6 +507,18 @@ def sraal() -> Recipe:
     return Recipe("sraal", LearnerPart("cnn"), QueryPart("sraal"))
 
 
+@RECIPES.register("uncertain-gcn")
+def uncertain_gcn() -> Recipe:
+    """A supervised CNN, images asked that a graph network takes for unlabelled."""
+    return Recipe("uncertain-gcn", LearnerPart("cnn"), QueryPart("uncertain-gcn"))
+
+
+@RECIPES.register("core-gcn")
+def core_gcn() -> Recipe:
+    """A supervised CNN, images asked that lie farthest apart in a graph network's layer."""
+    return Recipe("core-gcn", LearnerPart("cnn"), QueryPart("core-gcn"))
+
+
 @RECIPES.register("tod")
 def tod() -> Recipe:
     """A consistent classifier; images asked whose prediction has changed since the last round."""

@@ -22,7 +22,9 @@ from handful.types import PARTS, Picks, Snapshot
 
 # rules that train a network of their own, at a size that takes milliseconds
 SMALL: dict[str, dict[str, Any]] = {
+    "core-gcn": {"steps": 2, "hidden": 4},
     "sraal": {"network": "mlp", "steps": 1, "latent": 4, "hidden": 8},
+    "uncertain-gcn": {"steps": 2, "hidden": 4},
     "vaal": {"network": "mlp", "steps": 1, "latent": 4, "hidden": 8},
 }
 

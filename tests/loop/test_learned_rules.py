@@ -12,7 +12,9 @@ from handful.bench.run import run
 from handful.recipes import recipe
 
 TINY: dict[str, dict[str, Any]] = {
+    "core-gcn": {"steps": 5},
     "sraal": {"network": "mlp", "steps": 3, "hidden": 8},
+    "uncertain-gcn": {"steps": 5},
     "vaal": {"network": "mlp", "steps": 3, "hidden": 8},
 }
 

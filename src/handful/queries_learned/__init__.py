@@ -6,7 +6,8 @@ comes when a rule is asked, not before.
 
 from __future__ import annotations
 
+from handful.queries_learned.gcn import CoreGCN, UncertainGCN
 from handful.queries_learned.sraal import SRAAL, uncertainty
 from handful.queries_learned.vaal import VAAL
 
-__all__ = ["SRAAL", "VAAL", "uncertainty"]
+__all__ = ["SRAAL", "VAAL", "CoreGCN", "UncertainGCN", "uncertainty"]
