@@ -409,6 +409,18 @@ def self_training() -> Recipe:
     return Recipe("self-training", learner, QueryPart("typiclust"), _FROM_NOTHING, split="none")
 
 
+@RECIPES.register("fixmatch")
+def fixmatch() -> Recipe:
+    """A network taught to see in strong views what it is sure of in weak ones; random images."""
+    return Recipe("fixmatch", LearnerPart("fixmatch"), QueryPart("random"))
+
+
+@RECIPES.register("flexmatch")
+def flexmatch() -> Recipe:
+    """FixMatch with a threshold for each class, images asked at random."""
+    return Recipe("flexmatch", LearnerPart("flexmatch"), QueryPart("random"))
+
+
 @RECIPES.register("propagation")
 def propagation() -> Recipe:
     """Labels of typical images spread over the graph of nearest neighbours."""

@@ -26,7 +26,7 @@ from handful.errors import InputError, RecipeError, TrainingError
 from handful.losses.consistency import cosine_7_16
 from handful.networks.wide_resnet import SlimCNN, WideResNet
 from handful.randaugment import PAIRS, Kind
-from handful.training import Precision, cycle, ema, torch_generator
+from handful.training import Precision, check_finite, cycle, ema, known_classes, torch_generator
 from handful.types import Pool, View
 
 __all__ = [
@@ -60,7 +60,7 @@ class ConsistencyOptions:
     lambda_u: float = 1.0  # weight of the unlabelled loss
     batch_size: int | None = None  # B, labelled images a step: 64 published, 32 fast
     mu: int | None = None  # unlabelled images a step, times B: 7 published, 3 fast
-    lr: float = 0.03  # of SGD at the start; falls to .195 of it by a cosine
+    lr: float | None = None  # of SGD: .03 published, .06 fast; falls to .195 of it by a cosine
     momentum: float = 0.9  # Nesterov's
     weight_decay: float = 5e-4  # of filters and matrices alone; the paper has 1e-3 on CIFAR-100
     ema: float | None = None  # a of the averaged weights: .999 published, .99 fast
@@ -91,6 +91,7 @@ class ConsistencyOptions:
             network=network,
             steps=self.steps or (2_000 if fast else 1 << 20),
             batch_size=self.batch_size or (32 if fast else 64),
+            lr=(0.06 if fast else 0.03) if self.lr is None else self.lr,
             mu=self.mu or (3 if fast else 7),
             ema=(0.99 if fast else 0.999) if self.ema is None else self.ema,
             ema_ramp=fast if self.ema_ramp is None else self.ema_ramp,
@@ -161,7 +162,7 @@ class Streams:
         o: ConsistencyOptions,
         rng: Generator,
     ) -> None:
-        known = np.asarray(view.known)
+        known = known_classes(view)
         broken = np.array(sorted(view.pool.broken), dtype=np.int64)
         rows = np.setdiff1d(np.arange(len(known)), broken)
         self.n = len(rows) if (known[rows] < 0).any() else 0
@@ -224,7 +225,7 @@ def optimiser(
     ]
     nesterov = o.momentum > 0
     sgd = torch.optim.SGD(
-        groups, lr=o.lr, momentum=o.momentum, nesterov=nesterov, weight_decay=o.weight_decay
+        groups, lr=o.lr or 0.0, momentum=o.momentum, nesterov=nesterov, weight_decay=o.weight_decay
     )
     return sgd, torch.optim.lr_scheduler.LambdaLR(sgd, lambda k: cosine_7_16(k, o.steps or 1))
 
@@ -243,7 +244,7 @@ class Average:
         ema(self.network, network, a)
 
     def keep(self) -> None:
-        """Remember the average as it is: everything up to here is finite."""
+        """Remember the average as it is: nothing in it has gone wrong."""
         self._kept = deepcopy(self.network.state_dict())
 
     @classmethod
@@ -256,6 +257,8 @@ class Average:
         average = cls(model.trained, o)
         try:
             yield average
+            for name, weight in average.network.named_parameters():
+                check_finite({name: weight}, stage="training", step=o.steps or 0, lr=o.lr or 0.0)
         except TrainingError:
             average.network.load_state_dict(average._kept)
             raise

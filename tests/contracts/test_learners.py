@@ -76,6 +76,14 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
         _ENCODER,
         {**_ENCODER, "finetune": True, "finetune_steps": 3, "scale": "unit", "C": 1.0},
     ),
+    "fixmatch": (
+        {"schedule": "fast", "steps": 3, "batch_size": 4, "mu": 2},
+        {"steps": 2, "batch_size": 4, "mu": 1, "depth": 10, "widen": 1, "warm_start": True},
+    ),
+    "flexmatch": (
+        {"schedule": "fast", "steps": 3, "batch_size": 4, "mu": 2},
+        {"schedule": "fast", "steps": 3, "batch_size": 4, "mu": 2, "warm_start": True},
+    ),
     "kmeans": (
         {"n_init": 2},
         {"n_init": 2, "assignment": "soft", "n_clusters": 5},
