@@ -23,6 +23,7 @@ from handful.cli.doctor import doctor
 from handful.cli.names import learners, queries, recipes
 from handful.cli.options import common, settings
 from handful.cli.predict import predict
+from handful.cli.pretrain import pretrain
 from handful.cli.report import report
 from handful.cli.run import run
 from handful.errors import HandfulError
@@ -73,6 +74,7 @@ app.add_command(learners)
 app.add_command(data)
 app.add_command(report)
 app.add_command(predict)
+app.add_command(pretrain)
 app.add_command(doctor)
 
 

@@ -174,10 +174,10 @@ def _figures(figures: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
 
 
-def print_rounds(rounds: Sequence[Mapping[str, float | None]]) -> None:
-    """The table of rounds: labels paid, and the figures that this run has."""
+def print_rounds(rounds: Sequence[Mapping[str, float | None]], *, unit: str = "labels") -> None:
+    """The table of rounds: answers paid by their unit, and the figures that this run has."""
     shown = [
-        (column, title)
+        (column, unit if column == "labels" else title)
         for column, title in _ROUNDS
         if any(r.get(column) is not None for r in rounds)
     ]
@@ -193,6 +193,12 @@ _ROUNDS = (
     ("acc_all", "ACC"),
     ("nmi_all", "NMI"),
     ("ari_all", "ARI"),
+    ("implied_same", "known same"),
+    ("implied_different", "known different"),
+    ("undecided", "undecided"),
+    ("contradictions", "contradictions"),
+    ("name_questions", "names to ask"),
+    ("accuracy_named", "acc. with names"),
     ("seconds_fit", "fit s"),
     ("images_per_second", "images/s"),
 )

@@ -137,7 +137,7 @@ def run(
             reading=given(page=page, channel=channel, max_side=max_side), data_root=data_root,
             progress=progress, say=say,
         )  # fmt: skip
-    print_rounds(record.rounds)
+    print_rounds(record.rounds, unit=str(record.run.get("unit", "labels")))
     say(f"ended: {record.run['reason']}")
     click.echo(record.path / "report.html")
 
