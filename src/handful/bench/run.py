@@ -13,6 +13,7 @@ any time and resumed.
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import time
 import tomllib
@@ -32,21 +33,23 @@ from handful.bench.split import balanced, has_official, limit, split
 from handful.errors import HandfulError, InputError, RecipeError
 from handful.events import class_events
 from handful.loop import Plan, drive, loop
-from handful.oracles import NoisyOracle, TableOracle, TruthOracle
+from handful.oracles import NoisyOracle, PairOracle, TableOracle, TruthOracle
+from handful.pairs import Closure
 from handful.paths import to_text
 from handful.pool import Data, Reading, open_data, verify
 from handful.pool.ids import counted
 from handful.progress import Progress, Silent
 from handful.recipes import FAST_TRAIN, Recipe, from_toml, to_toml
-from handful.registry import LEARNERS
+from handful.registry import LEARNERS, QUERIES, asks_pairs
 from handful.rng import rng_for
 from handful.store import RunFolder, RunRecord, read_run
 from handful.store.files import write_whole
 from handful.types import SOURCES, Array, Fit, Oracle, Outcome, Question, Snapshot, Weights
 
-__all__ = ["Prepared", "Until", "make_oracle", "prepare", "run"]
+__all__ = ["Prepared", "Until", "make_oracle", "prepare", "run", "unit"]
 
 Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 _AS_KEPT: Mapping[str, Any] = MappingProxyType({})
 _PLAIN = Reading()
 
@@ -210,22 +213,29 @@ def prepare(
 
 
 def make_oracle(spec: str, ready: Prepared) -> Oracle:
-    """``truth``, ``noisy:0.05`` or ``table:FILE``."""
+    """``truth``, ``noisy:0.05`` or ``table:FILE``; for images, or for pairs of them."""
     kind, _, rest = spec.partition(":")
     pool, labels = ready.train.pool, ready.train.labels
+    of_pairs = _asks_pairs(ready.recipe)
     if ready.table is not None:
+        if of_pairs:
+            raise RecipeError(
+                f"a table names classes, and the query {ready.recipe.query.name!r} asks same or"
+                " different: take --oracle truth or noisy:0.05, or another query"
+            )
         return ready.table
     if labels is None:
         raise InputError(f"{ready.data.name} has no labels to answer from: {_GIVE_A_TABLE}")
     if kind == "truth" and not rest:
-        return TruthOracle(pool, labels, ready.names)
+        return (PairOracle if of_pairs else TruthOracle)(pool, labels, ready.names)
     if kind == "noisy":
         try:
             rate = float(rest)
         except ValueError:
             rate = -1.0
         if 0 <= rate < 1:
-            return NoisyOracle(pool, labels, ready.names, rate=rate, seed=ready.recipe.seed)
+            noisy = PairOracle if of_pairs else NoisyOracle
+            return noisy(pool, labels, ready.names, rate=rate, seed=ready.recipe.seed)
     raise RecipeError(f"--oracle {spec!r} is not understood: truth, noisy:0.05 or table:FILE")
 
 
@@ -253,7 +263,14 @@ class _Session:
             test_truth=ready.test.labels if ready.test is not None else None,
             names=ready.names,
             seed=ready.recipe.seed,
+            pairs=asks_pairs(self.query),
+            two_classes=self.two_classes,
         )
+
+    @property
+    def two_classes(self) -> bool:
+        """Whether the user vouched for two classes."""
+        return bool(getattr(self.query, "two_classes", False))
 
     @property
     def seconds(self) -> float:
@@ -307,6 +324,8 @@ class _Session:
         steady = stop.steady and self.steady.reached(question.snapshot)
         spent = time.monotonic() - self.started
         reached = row.get("accuracy_test", row.get("accuracy_unlabelled", 0.0))
+        if self.scorer.pairs and not (question.snapshot.known >= 0).any():
+            reached = row.get("acc_all", 0.0)  # nothing has a name yet
         if stop.accuracy is not None and reached >= stop.accuracy:
             self.why = f"accuracy {reached:.4f} reached {stop.accuracy:g}"
         elif steady:
@@ -322,12 +341,18 @@ class _Session:
             snapshot,
             self.book.classes,
             self.learner,
-            asked=len(closed[-1].data["ids"]) if closed else 0,
+            asked=len(closed[-1].data["ids"] or closed[-1].data["pairs"]) if closed else 0,
             paid=self.book.paid,
             fit=fit,
             seconds_query=seconds_query,
             ari_kmeans=self.folder.without_a_label("ari_kmeans"),
         )
+        if row.get("contradictions", 0) > self.last.get("contradictions", 0):
+            _log.warning(
+                "%d answers contradict others and are left aside: pairs.csv will say which,"
+                " and the chain of answers against each",
+                row["contradictions"],
+            )
         self.folder.write_row(snapshot.round, row)
         self.last = row
         return row
@@ -339,6 +364,8 @@ class _Session:
 
         folder, snapshot = self.folder, outcome.snapshot
         folder.write_labels(self.pool)
+        if self.book.pairs:
+            folder.write_pairs(self._against())
         if snapshot is not None:  # else nothing was learned: not one answer names a class
             folder.save_model(self.learner.state(), self._card())
             folder.write_predictions(self._predictions(snapshot))
@@ -358,6 +385,20 @@ class _Session:
         self.write_facts(outcome.reason)
         if report:
             render([folder.path])
+
+    def _against(self) -> dict[frozenset[str], str]:
+        """Of each answer that contradicts others: the chain of those, in words."""
+        closure: Closure[str] = Closure(two_classes=self.two_classes)
+        for one in self.book.pairs:
+            closure.add(one.a, one.b, one.same)
+        sign = {True: " = ", False: " != "}
+        return {
+            frozenset((found.answer.a, found.answer.b)): "; ".join(
+                sign[bool(link.same)].join((to_text(link.a), to_text(link.b)))
+                for link in found.chain
+            )
+            for found in closure.contradictions
+        }
 
     def _keep_clusters(self, names: list[str]) -> None:
         """What the report shows of a learner that clusters and labels by itself."""
@@ -403,6 +444,7 @@ class _Session:
                 "saw": f"the images that were bought, and {len(pool):,} images without their"
                 f" labels{', none of them of the test part' if ready.test is not None else ''}",
                 "oracle": _described(self.oracle),
+                "unit": unit(recipe),
                 "versions": versions(),
                 "machine": machine(),
                 "threads": _threads(),
@@ -438,6 +480,7 @@ class _Session:
         known, sources = self.book.known(self.pool), self.book.sources(self.pool)
         names = self.book.classes.names
         proba = snapshot.parts.get("proba")
+        clusters = snapshot.parts.get("clusters") if self.book.pairs else None
         unlike = _unlike(snapshot.parts.get("embedding"), known)
         for row, id in enumerate(self.pool.ids):
             line: dict[str, Any] = {"path": id}
@@ -448,6 +491,10 @@ class _Session:
                 best = int(proba[row].argmax())
                 line |= {"class": names[best], "confidence": round(float(proba[row, best]), 6)}
                 line["source"] = "model"
+            elif clusters is not None:
+                best = int(clusters[row].argmax())
+                line |= {"class": f"cluster {best}", "source": "model"}
+                line["confidence"] = round(float(clusters[row, best]), 6)
             if unlike is not None:
                 line["unlike"] = round(float(unlike[row]), 6)
             yield line
@@ -492,7 +539,7 @@ class _Steady:
 
     def reached(self, snapshot: Snapshot) -> bool:
         """Whether fewer than ``share`` of the predictions changed, ``rounds`` times in a row."""
-        found = np.asarray(snapshot.proba).argmax(axis=1).astype(np.int32)
+        found = self._groups(snapshot)
         content = io.BytesIO()
         np.save(content, found, allow_pickle=False)
         write_whole(self._path(snapshot.round), content.getvalue())
@@ -505,6 +552,20 @@ class _Steady:
                 return False
             found = before
         return True
+
+    def _groups(self, snapshot: Snapshot) -> Array:
+        """The class of every row; while nothing has a name its cluster, numbered as before."""
+        named = (snapshot.known >= 0).any() or "clusters" not in snapshot.parts
+        part = np.asarray(snapshot.proba if named else snapshot.clusters)
+        found: Array = part.argmax(axis=1).astype(np.int32)
+        before = self._predicted(snapshot.round - 1)
+        if named or before is None or before.shape != found.shape:
+            return found
+        k = max(part.shape[1], int(before.max(initial=0)) + 1)
+        table = np.zeros((k, k), dtype=np.int64)
+        np.add.at(table, (found, before), 1)
+        as_before: Array = geometry.hungarian(table)[1].astype(np.int32)
+        return np.asarray(as_before[found])
 
     def _predicted(self, round: int) -> Array | None:
         """What was kept of a round; a file that cannot be read is as good as none."""
@@ -607,6 +668,15 @@ ENCODER_SIDE = 224  # images are kept this large where an encoder looks at them
 _ORACLES = {"truth": "the truth", "table": "a table of answers"}
 
 
+def _asks_pairs(recipe: Recipe) -> bool:
+    return asks_pairs(QUERIES.get(recipe.query.name))
+
+
+def unit(recipe: Recipe) -> str:
+    """What one answer is about: ``pairs`` or ``labels``."""
+    return "pairs" if _asks_pairs(recipe) else "labels"
+
+
 def _described(oracle: str) -> str:
     """What run.json says of the oracle; the path of a table is somebody's own."""
     return _ORACLES.get(oracle.partition(":")[0], oracle)
@@ -630,11 +700,13 @@ def _command() -> str:
 def _opening(ready: Prepared, folder: RunFolder) -> str:
     """What is about to happen, in one line."""
     recipe, n = ready.recipe, len(ready.train.pool)
+    of_pairs = _asks_pairs(recipe)
+    most, what = (n * (n - 1) // 2, "answers about pairs") if of_pairs else (n, "answers")
     held = f", {len(ready.test.pool):,} held back for the test" if ready.test is not None else ""
     begun = f"round {folder.book.round} of a run begun before: " if folder.book.round else ""
     return (
         f"{begun}{recipe.name} on {ready.data.name}: {n:,} images{held}; up to"
-        f" {min(recipe.plan.total, n):,} answers, {recipe.schedule} schedule, seed {recipe.seed}"
+        f" {min(recipe.plan.total, most):,} {what}, {recipe.schedule} schedule, seed {recipe.seed}"
     )
 
 

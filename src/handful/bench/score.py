@@ -16,13 +16,14 @@ import resource
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handful import geometry, metrics
+from handful.pairs import closure_of, groups_to_name, name_clusters, named
 from handful.progress import Progress, Task
 from handful.rng import rng_for
 from handful.types import UNKNOWN, Array, Classes, Fit, Learner, Pool, Snapshot
@@ -47,6 +48,8 @@ class Scorer:
     test_truth: Ids | None
     names: tuple[str, ...]
     seed: int
+    pairs: bool = False  # the answers are same or different, not classes
+    two_classes: bool = False
 
     def row(
         self,
@@ -67,6 +70,7 @@ class Scorer:
         """
         row: dict[str, Any] = {"round": snapshot.round, "labels": paid, "asked": asked}
         row |= self._clustering(snapshot, learner)
+        row |= self._pairs(snapshot) if self.pairs else {}
         if self.truth is not None and "embedding" in snapshot.parts:
             if ari_kmeans is None:
                 ari_kmeans = self._ari_kmeans(np.asarray(snapshot.embedding), snapshot.round)
@@ -119,11 +123,40 @@ class Scorer:
         if part in snapshot.parts and (part == "clusters" or labelled):
             groups = np.asarray(snapshot.parts[part]).argmax(axis=1)
             for where, rows in (("all", named), ("unlabelled", named & (snapshot.known < 0))):
-                if rows.any():
+                if rows.any() and not (self.pairs and where == "unlabelled"):
                     scores = clustering(self.truth[rows], groups[rows])
                     row |= {f"{name}_{where}": value for name, value in scores.items()}
             if named.any():
                 row["purity_all"] = metrics.purity(self.truth[named], groups[named])
+        return row
+
+    def _pairs(self, snapshot: Snapshot) -> dict[str, float]:
+        """What the answers say together; and what names for all images would cost, and be worth.
+
+        ``name_questions`` : one for each group and for each cluster that no group names, on the
+        image nearest to its mean; ``accuracy_named`` : with these names, groups before clusters.
+        """
+        closure = closure_of(snapshot, two_classes=self.two_classes)
+        row: dict[str, float] = asdict(closure.counts)
+        given = {"clusters", "embedding"} <= set(snapshot.parts)
+        if self.truth is None or not given or not (self.truth >= 0).all():
+            return row
+        clusters = np.asarray(snapshot.clusters).argmax(axis=1)
+        z, k = np.asarray(snapshot.embedding), snapshot.clusters.shape[1]
+
+        def name(rows: Ids) -> int:
+            x = np.asarray(z[rows], dtype=np.float64)
+            heart = np.square(x - x.mean(axis=0)).sum(axis=1).argmin()
+            return int(self.truth[rows[heart]])  # type: ignore[index]
+
+        groups = [np.array(sorted(group)) for group in groups_to_name(closure)]
+        names = {row: name(group) for group in groups for row in group.tolist()}
+        class_of, _ = name_clusters(clusters, names, k)
+        nameless = np.intersect1d(np.flatnonzero(class_of < 0), clusters)
+        for cluster in nameless:
+            class_of[cluster] = name(np.flatnonzero(clusters == cluster))
+        row["name_questions"] = len(groups) + len(nameless)
+        row["accuracy_named"] = metrics.accuracy(self.truth, named(clusters, names, class_of))
         return row
 
     def _pseudo(self, snapshot: Snapshot, classes: Classes, learner: Learner) -> dict[str, float]:

@@ -46,9 +46,14 @@ _NO_LOSS = frozenset(
         "accepted",
         "classes_covered",
         "flipped",
+        "inertia_asked",
+        "inertia_rest",
         "lambda",
+        "length",
+        "occupied",
         "pseudo",
         "rounds",
+        "satisfied",
         "unreached",
         "zero_weight",
     }
@@ -80,7 +85,8 @@ def learning_curve(
             colour = TEXT_2 if one.baseline else SERIES_COLOURS[place % len(SERIES_COLOURS)]
             if metric is not None and (end := _line(axes, one, metric, colour, place)):
                 ends.append(end)
-        axes.set_xlabel("labels paid for")
+        units = dict.fromkeys(run.unit for run in [*runs, *baselines])
+        axes.set_xlabel(f"{' or '.join(units)} paid for")
         axes.set_ylabel(f"{METRICS.get(metric or '', metric or 'accuracy')} (%)")
         _headroom(axes)
         _end_labels(axes, ends)
@@ -199,7 +205,8 @@ def label_cost(
                     )  # fmt: skip
                 gain.legend(loc="upper right")
             gain.axhline(0, color=TEXT, linewidth=1)
-        gain.set_title("points of accuracy per label")
+        each = "pair answer" if run.unit == "pair answers" else "label"
+        gain.set_title(f"points of accuracy per {each}")
         labels = run.rounds.numbers("labels")
         fit, query = (
             np.nan_to_num(run.rounds.numbers(c)) for c in ("seconds_fit", "seconds_query")
@@ -215,7 +222,7 @@ def label_cost(
         cost.set_title("seconds of computing per round")
         cost.legend(loc="upper right", ncols=2)
         cost.set_ylim(top=1.45 * max(cost.get_ylim()[1], 1e-6))
-        cost.set_xlabel("labels paid for")
+        cost.set_xlabel(f"{run.unit} paid for")
         cost.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         for axes in (gain, cost):
             axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -284,7 +291,7 @@ def losses_by_round(run: Run, *, width: float = 540, height: float = 300) -> Fig
             colour = SERIES_COLOURS[place % len(SERIES_COLOURS)]
             axes.plot(xs, ys, color=colour, marker=SERIES_MARKERS[place], label=name, linewidth=1.5)
         axes.set_title("losses at the end of each round (first = 1)")
-        _labels_below(axes)
+        _labels_below(axes, run.unit)
         axes.legend(loc="best", ncols=min(3, len(drawn)))
     return figure
 
@@ -314,7 +321,7 @@ def ari_by_round(run: Run, *, width: float = 540, height: float = 300) -> Figure
                 marker=None if control else SERIES_MARKERS[place],
             )
         axes.set_title("agreement with the true classes, ARI (%)")
-        _labels_below(axes)
+        _labels_below(axes, run.unit)
         axes.legend(loc="best")
     return figure
 
@@ -343,12 +350,12 @@ def pseudo_purity(run: Run, *, width: float = 540, height: float = 300) -> Figur
             )  # fmt: skip
         axes.set_title("pseudo-labels that are right (%), and their number")
         axes.margins(y=0.2)
-        _labels_below(axes)
+        _labels_below(axes, run.unit)
     return figure
 
 
-def _labels_below(axes: Axes) -> None:
-    axes.set_xlabel("labels paid for")
+def _labels_below(axes: Axes, unit: str = "labels") -> None:
+    axes.set_xlabel(f"{unit} paid for")
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
 
 

@@ -113,7 +113,7 @@ class _Page:
         head = f'<header><p class="over">handful report</p><h1>{title}</h1>'
         head += self._headline(self.groups[0])
         facts = {
-            "labels paid for": _integer(_last(run, "labels")),
+            f"{run.unit} paid for": _integer(_last(run, "labels")),
             "images": _integer(run.images),
             "classes": _integer(len(run.figures.classes)) if run.figures else "",
             "models trained": _integer(len(run.rounds)),
@@ -136,11 +136,11 @@ class _Page:
             self.notes.append(
                 "No accuracy is shown: without a truth to compare with, none can be measured."
             )
-            rest = f"labels{of}; no truth to score by"
+            rest = f"{run.unit}{of}; no truth to score by"
             return f'<p class="result"><b>{labels}</b><span>{rest}</span></p>'
         xs, mean, spread = one.curve(self.metric)
         label, value, sd = xs[-1], mean[-1], spread[-1]
-        span = f"from {label:,.0f} labels{of}"
+        span = f"from {label:,.0f} {run.unit}{of}"
         if len(self.groups) > 1:
             span = f"{shown(one.title)}, {span}"
         text = f'<p class="result"><b>{100 * value:.1f} %</b><span>{escape(span)}</span></p>'
@@ -170,8 +170,8 @@ class _Page:
                 gain = 100 * (mean[xs == at][0] - bm[bx == at][0])
                 word = "above" if gain >= 0 else "below"
                 return (
-                    f"At {at:,.0f} labels this is {abs(gain):.1f} points {word} random queries"
-                    f" ({100 * bm[bx == at][0]:.1f} %)."
+                    f"At {at:,.0f} {one.runs[0].unit} this is {abs(gain):.1f} points {word} random"
+                    f" queries ({100 * bm[bx == at][0]:.1f} %)."
                 )
         return ""
 
@@ -229,8 +229,8 @@ class _Page:
         n = _scored(run, self.metric, _last(run, "labels"))
         size = f", n = {n:,} at the last point" if n else ""
         caption = (
-            f"Learning curve: {what}{size}, against labels paid for, the first question included."
-            f" {many}{spread}.{dashed}"
+            f"Learning curve: {what}{size}, against {run.unit} paid for, the first question"
+            f" included. {many}{spread}.{dashed}"
         )
         cost = curves.label_cost(
             run, baseline=self.baselines[0] if self.baselines else None, metric=self.metric
@@ -256,7 +256,7 @@ class _Page:
         assert self.metric is not None
         wanted = {
             "round": ("model", _integer),
-            "labels": ("labels", _integer),
+            "labels": (run.unit, _integer),
             "accuracy_test": ("test, %", _percent),
             "macro_f1_test": ("macro F1, test, %", _percent),
             "accuracy_unlabelled": ("not bought, %", _percent),
@@ -266,6 +266,11 @@ class _Page:
             "ari_all": ("ARI, all, %", _percent),
             "ari_kmeans": ("ARI, k-means, %", _percent),
             "ari_clusters": ("ARI, clusters, %", _percent),
+            "implied_same": ("known same", _integer),
+            "implied_different": ("known different", _integer),
+            "contradictions": ("contradictions", _integer),
+            "name_questions": ("names to ask", _integer),
+            "accuracy_named": ("with names, %", _percent),
             "pseudo_count": ("pseudo-labels", _integer),
             "pseudo_error": ("wrong, %", _percent),
             "entropy_mean": ("mean entropy", lambda v: f"{v:.3f}"),

@@ -87,6 +87,11 @@ class Run:
         return int(count) if isinstance(count, int | float) else None
 
     @property
+    def unit(self) -> str:
+        """What was paid for, one a question: labels, or answers about pairs."""
+        return "pair answers" if self.facts.get("unit") == "pairs" else "labels"
+
+    @property
     def metric(self) -> str | None:
         """The first of `METRICS` that this run has measured."""
         return next((name for name in METRICS if self.rounds.has(name)), None)

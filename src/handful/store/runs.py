@@ -6,6 +6,7 @@
     recipe.toml  run.json           what ran: the resolved recipe; seed, versions, machine
     rounds.csv   training.csv       what was measured after each round; during training
     labels.csv   predictions.csv    what was answered; what the last model says of the rest
+    pairs.csv                       answers to same or different, where those were asked
     model.safetensors  model.json   the last weights with their card; the card once more
     checkpoint/                     weights of the last two rounds, to resume from
     lock                            while a process writes the folder
@@ -40,6 +41,7 @@ from handful.types import Event, Fit, Pool, Weights
 
 __all__ = [
     "LABEL_COLUMNS",
+    "PAIR_COLUMNS",
     "PREDICTION_COLUMNS",
     "ROUND_COLUMNS",
     "RunFolder",
@@ -55,6 +57,8 @@ ROUND_COLUMNS = (
     "round", "labels", "asked", "accuracy_test", "accuracy_unlabelled", "acc_all", "nmi_all",
     "ari_all", "acc_unlabelled", "nmi_unlabelled", "ari_unlabelled", "ari_kmeans", "purity_all",
     "acc_clusters", "nmi_clusters", "ari_clusters", "pseudo_count", "pseudo_error",
+    "questions", "implied_same", "implied_different", "undecided", "contradictions",
+    "name_questions", "accuracy_named",
     "macro_f1_test", "balanced_accuracy_test", "entropy_mean", "seconds_fit", "seconds_query",
     "images_per_second", "peak_mb",
 )  # fmt: skip
@@ -62,10 +66,11 @@ LABEL_COLUMNS = (
     "path", "sha256", "class_id", "class", "state", "source", "confidence", "round", "tag",
     "person", "time",
 )  # fmt: skip
+PAIR_COLUMNS = ("path_a", "path_b", "answer", "source", "round", "person", "time", "against")
 PREDICTION_COLUMNS = ("path", "class", "confidence", "unlike", "source")
 _FILES = (
     "book.sqlite", "events.jsonl", "recipe.toml", "run.json", "rounds.csv", "training.csv",
-    "labels.csv", "predictions.csv", "model.safetensors", "model.json", "report.html",
+    "labels.csv", "pairs.csv", "predictions.csv", "model.safetensors", "model.json", "report.html",
     "checkpoint", "figures", "clusters.npz",
 )  # fmt: skip
 _log = logging.getLogger(__name__)
@@ -186,6 +191,12 @@ class RunFolder:
         """Write labels.csv and events.jsonl from the book."""
         write_whole(self.path / "labels.csv", csv_lines(LABEL_COLUMNS, label_rows(self.book, pool)))
         self.book.export(self.path / "events.jsonl")
+
+    def write_pairs(self, against: Mapping[frozenset[str], str]) -> None:
+        """Write pairs.csv, every answer as it was given, and what is said ``against`` it."""
+        rows = (_pair_row(event, against) for event in self.book.events)
+        lines = csv_lines(PAIR_COLUMNS, [row for row in rows if row])
+        write_whole(self.path / "pairs.csv", lines)
 
     def write_predictions(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write predictions.csv; ``path`` is an image id, rows may come one by one."""
@@ -308,6 +319,22 @@ def label_rows(book: LabelBook, pool: Pool) -> Iterator[dict[str, Any]]:
             "person": standing.person,
             "time": datetime.fromtimestamp(standing.at, UTC).isoformat(timespec="milliseconds"),
         }
+
+
+def _pair_row(event: Event, against: Mapping[frozenset[str], str]) -> dict[str, Any]:
+    if event.kind != "pair_answered":
+        return {}
+    a, b = event.data["a"], event.data["b"]
+    return {
+        "path_a": to_text(a),
+        "path_b": to_text(b),
+        "answer": event.data["answer"],
+        "source": event.data.get("source", "hand"),
+        "round": event.data.get("round"),
+        "person": event.person,
+        "time": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds"),
+        "against": against.get(frozenset((a, b))),
+    }
 
 
 def load_model(path: Path | str) -> tuple[Weights, Mapping[str, Any]]:
