@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from math import dist, exp
+from math import exp
 
 import numpy as np
 import pytest
 
+import slow_rules
 from handful import geometry
 from handful.errors import RecipeError
 from handful.geometry import ball_agreement
@@ -97,53 +98,17 @@ def test_bisection() -> None:
 # --- the whole, step by step
 
 
-def slow_dcom(
-    x: Array, p: Array, known: Array, k: int, radii: dict[int, float], start: float
-) -> tuple[list[int], dict[int, float]]:
-    """Seven steps of the paper, ties to the smaller index; ``radii`` are those of older labels."""
-    n = len(x)
-    d = np.array([[dist(a, b) for b in x] for a in x])
-    labelled = [i for i in range(n) if known[i] >= 0]
-    predicted = p.argmax(axis=1)
-    r = {i: radii.get(i, start) for i in labelled}
-    cov = np.mean([any(d[i, j] < r[i] for i in labelled) for j in range(n)])
-    for i in labelled:
-        if i in radii:
-            continue
-        low, high = 0.0, 1.1
-        while high - low > 0.05:
-            middle = (low + high) / 2
-            ball = [j for j in range(n) if d[i, j] < middle]
-            if sum(predicted[j] == known[i] for j in ball) / len(ball) < 0.4 + 0.2 * cov:
-                high = middle
-            else:
-                low = middle
-        r[i] = (low + high) / 2
-    mean = sum(r.values()) / len(r) if r else start
-    covered = {j for j in range(n) for i in labelled if d[i, j] < r[i]}
-    s = competence(len(covered) / n) if labelled else 0.0
-    u = uncertainty(p)
-    chosen: list[int] = []
-    for _ in range(k):
-        left = [j for j in range(n) if known[j] < 0 and j not in chosen]
-        g = {j: sum(d[j, i] < mean and i not in covered for i in range(n)) for j in left}
-        most = max(g.values())
-        rank = {j: round(s * u[j] + (1 - s) * (g[j] / most if most else 0), 12) for j in left}
-        best = max(left, key=lambda j: (rank[j], -j))
-        chosen.append(best)
-        covered |= {j for j in range(n) if d[best, j] < mean}
-    return chosen, r
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_rounds_equal_the_steps_of_the_paper(seed: int) -> None:
     x, p, truth = pool(70, seed)
-    known, radii, start, memo = np.full(70, -1), {}, 0.45, {}
-    weights = []
+    known, start, weights = np.full(70, -1), 0.45, []
+    radii: dict[int, float] = {}
+    memo: dict[str, object] = {}
     for _ in range(5):
         picks = dcom(x, p, known, 4, memo=memo, delta=0.45, ties="index")
-        wanted, radii = slow_dcom(x, p, known, 4, radii, start)
-        assert picks.rows.tolist() == wanted
+        snapshot = Snapshot.from_arrays(embedding=x, proba=p, known=known)
+        rng = rng_for(0, 0, "query")
+        assert picks.rows.tolist() == slow_rules.dcom(snapshot, 4, rng, start=start, radii=radii)
         memo = json.loads(json.dumps(dict(picks.memo)))
         assert memo["radii"] == {f"{i:08d}": pytest.approx(r) for i, r in radii.items()}
         start = float(np.mean(list(radii.values()))) if radii else 0.45

@@ -244,6 +244,16 @@ def test_a_sample_loses_little() -> None:
     assert covered[1000] > 0.9 * covered[None]
 
 
+def test_the_graph_takes_18_bytes_a_pair() -> None:
+    x = unit(2000, 8)
+    tracemalloc.start()
+    balls = Balls(x, 9.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert balls._graph.nnz == 2000**2
+    assert peak < 18 * 2000**2 + 40e6  # and a few tiles
+
+
 def test_memory_is_a_few_blocks() -> None:
     x = unit(6000, 8)
     tracemalloc.start()

@@ -23,7 +23,7 @@ from handful.geometry._kmeans import kmeans
 from handful.geometry._screen import Double, Screen, Single, screen_some, settle
 
 _logger = logging.getLogger(__name__)
-EDGES = 50_000_000  # pairs within a radius that are kept; beyond, they are found again
+EDGES = 25_000_000  # pairs within a radius that are kept; beyond, they are found again
 LEAST = 1e-12  # a radius: a ball holds its own centre
 TRAINED = 5000, 50  # rows that k-means sees, at least, and rows a cluster
 PROBES = 2000  # rows whose neighbours settle a typical distance
@@ -34,7 +34,7 @@ class Balls:
     """How many uncovered rows stand in the open ball B(i) = { j : |x_i - x_j| < r } of each row.
 
     Formula   ``gain (n,)`` = |B(i) \\ C|, C = the ``covered (n,)`` rows; ``degree (n,)`` = |B(i)|.
-    Cost      one pass of n^2 d / 2 products.  The pairs are kept as a sparse graph, 16 bytes
+    Cost      one pass of n^2 d / 2 products.  The pairs are kept as a sparse graph, 18 bytes
               each while it is made, as long as there are at most ``edges`` of them; beyond that
               `cover` multiplies the new rows with all others, a second pass over a whole run,
               and memory is O(n).  The same counts either way.

@@ -32,6 +32,7 @@ class BALD(ScoreRule):
               score in [0, log min(C, T)].  The k highest, each for itself.
     Needs     ``draws``: T >= 2 passes that differ (dropout).
     Cost      O(T n C) time, blocks of 64 MB beside the draws; float64 sums.
+              Memory: at most 160 MB at 200,000 x 128.
     Source    Houlsby, Huszar, Ghahramani & Lengyel 2011; Gal, Islam & Ghahramani, ICML 2017.
     When      A network with dropout and small batches.  Not large batches: near-copies share
               their score and are asked together (badge and core-set look at the batch).

