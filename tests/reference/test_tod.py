@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,21 +16,16 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
-from handful.book import LabelBook
 from handful.errors import InputError, MissingPart, RecipeError
-from handful.events import class_events
 from handful.learners.tod import TOD, TODOptions
-from handful.loop import Plan, drive, loop
 from handful.losses.tod import ema_decay, output_mse, two_head_loss, unsupervised_loss
-from handful.oracles import TruthOracle
 from handful.progress import Silent
 from handful.queries import cod, tod
 from handful.recipes import combine, recipe
 from handful.rng import rng_for
-from handful.store import SavedCheckpoints
 from handful.testing.learners import TinyPool, tiny_pool, view_of
 from handful.training import ema
-from handful.types import Array, Snapshot
+from handful.types import Array
 
 Z = np.array([[2, 0.5, -1], [0.2, 0.1, 0], [1, 3, 0], [0, 0, 1.5]])
 BEFORE = np.array([[0.5, 1.5, -0.5], [0, 0.3, 0.1], [1, 2.5, 0.2], [1.5, 0, 0]])
@@ -348,36 +342,6 @@ def digits(n: int = 150) -> tuple[TinyPool, Array]:
     data = load_digits()
     images = (data.images[:n] * 15.9).astype(np.uint8)[:, None]
     return TinyPool([f"{i:04d}.png" for i in range(n)], images=images), data.target[:n]
-
-
-def test_a_run_on_digits_killed_between_rounds_goes_on_alike(tmp_path: Path) -> None:
-    pool, truth = digits()
-    names = tuple(str(c) for c in range(10))
-    oracle = TruthOracle(pool, truth, names)
-    plan = Plan(initial=30, batch=10, budget=50)
-
-    def run(book: LabelBook, folder: str, until: int | None) -> Snapshot | None:
-        learner, rule = recipe("tod", learner={"least_steps": 20, "first_epochs": 1}).build()
-        going = loop(
-            pool, book, learner, rule, plan, seed=3, checkpoints=SavedCheckpoints(tmp_path / folder)
-        )
-        return drive(going, oracle, lambda q: q.round == until).snapshot
-
-    whole, parts = LabelBook(class_events(names)), LabelBook(class_events(names))
-    end = run(whole, "whole", None)
-    for until in (1, 2, None):
-        last = run(parts, "parts", until)
-    assert [(e.kind, e.id, e.data) for e in parts.events] == [
-        (e.kind, e.id, e.data) for e in whole.events
-    ]
-    assert end is not None
-    assert last is not None
-    for part in ("proba", "previous"):
-        np.testing.assert_array_equal(end.part(part), last.part(part))
-    known = whole.known(pool)
-    asked = [row for e in whole.events if e.kind == "asked" for row in e.data["ids"]]
-    assert len(set(asked)) == 50
-    assert (end.proba.argmax(1) == truth)[known < 0].mean() > 0.6
 
 
 def test_the_rule_of_the_first_round_is_followed_by_cod() -> None:
