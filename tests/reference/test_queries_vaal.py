@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from handful.errors import InputError, MissingPart, RecipeError, TrainingError
+from handful.losses import adversarial
 from handful.losses.adversarial import (
     active_latents,
     adversarial_loss,
@@ -252,6 +253,37 @@ def test_class_labels_do_not_enter() -> None:
         rule.select(plain, 5, rng_for(0, 0, "q")).ids
         == rule.select(relabelled, 5, rng_for(0, 0, "q")).ids
     )
+
+
+def test_hiding_teaches_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other code hands over detached codes in this step: then nobody hides from anybody."""
+    seen: list[tuple[str, bool]] = []
+
+    def watch(name: str) -> None:
+        loss = getattr(adversarial, name)
+
+        def watched(labelled: torch.Tensor, unlabelled: torch.Tensor) -> torch.Tensor:
+            # D stands still in the first of them: a gradient can come from the encoder alone
+            seen.append((name, labelled.requires_grad and unlabelled.requires_grad))
+            return loss(labelled, unlabelled)
+
+        monkeypatch.setattr(adversarial, name, watched)
+
+    watch("adversarial_loss")
+    watch("discriminator_loss")
+    VAAL(**{**LITTLE, "steps": 2}).select(made(), 5, rng_for(0, 0, "q"))
+    hide, tell = ("adversarial_loss", True), ("discriminator_loss", True)
+    assert seen == [hide, hide, tell] * 2
+
+
+def test_batch_norm_of_one_stream_alone_is_another_game() -> None:
+    memos = [
+        VAAL(**{**LITTLE, "network": "conv", "filters": (2, 3, 4), "bn": bn})
+        .select(made(), 5, rng_for(0, 0, "q"))
+        .memo
+        for bn in ("joint", "separate")
+    ]
+    assert memos[0] != memos[1]
 
 
 def test_who_is_set_aside_is_neither_asked_nor_looked_at() -> None:

@@ -40,9 +40,9 @@ class SRAAL:
     Needs     ``proba`` and the labels; images, or ready features (an MLP in place of
               convolutions).  Starts cold: the VAE alone, then k-center on its codes.
     Cost      ``steps`` x (2 passes of the VAE forward and backward on 128 images), new in every
-              round; then one pass over the open images.  Memory: the images as uint8, Z + 3
-              numbers an open image; U is kept by image.
-              Memory: at most 96 MB at 200,000 x 128, the network and the images aside.
+              round; then one pass over the open images.  The images as uint8, or the features
+              twice, up to 4 GB; Z + 3 numbers an open image.  Memory: at most 500 MB at
+              200,000 x 128 (features; 170 MB for as many images of 8 x 8).
     Source    Zhang, Li, Yang, Wang, Zha & Huang, CVPR 2020.
     Here      labelled is 1 throughout; the released code turns the states round but not the
               encoder's aim.  U by the variance over C, uniform rows 1; the code's own is

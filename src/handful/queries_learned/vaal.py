@@ -36,9 +36,9 @@ class VAAL:
     Needs     images, or ready features (an MLP in place of convolutions); of the learner
               nothing: no class label enters.  Without a label the batch is random.
     Cost      ``steps`` x (2 passes of the VAE forward and backward on 128 images), new in every
-              round; then one pass over the open images.  Memory: the images as uint8 and
-              Z + 2 numbers an open image.  Memory: at most 96 MB at 200,000 x 128, the network and
-              the images aside.
+              round; then one pass over the open images.  The images as uint8, or the features
+              twice, up to 4 GB; Z + 2 numbers an open image.  Memory: at most 500 MB at
+              200,000 x 128 (features; 100 MB for as many images of 8 x 8).
     Source    Sinha, Ebrahimi & Darrell, ICCV 2019.
     Here      square and KL are both summed over an image and averaged over the batch; the
               released code mixes two averages and its code collapses (``released``).  beta .01:
