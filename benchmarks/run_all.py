@@ -1,6 +1,6 @@
 """All long rows of the results, one resumable driver: two processes of one thread each.
 
-``python benchmarks/run_all.py [GROUP ...] [--list] [--runs DIR]``
+``python benchmarks/run_all.py [GROUP ...] [--list] [--runs DIR] [--only TEXT]``
 
 Groups run in the order of ``GROUPS``.  A cell that has its rows in the results is not run
 again; a cell that was cut off is resumed from its run folder.  The real sets are looked up
@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import dsac_cells
+import fixmatch_cells
 from cells import cell
 from handful.bench.grid import Cell, grid
 from handful.recipes import QueryPart
@@ -210,7 +211,7 @@ GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
         forms_digits, usps, mnist, fashion, queries, clustering, usps_more, refresh, forms,
         fashion_why, mnist_ccl, clustering_mnist, fashion_ccl, large_random, mnist_published,
     )
-} | dsac_cells.GROUPS  # fmt: skip
+} | dsac_cells.GROUPS | fixmatch_cells.GROUPS  # fmt: skip
 # one run may answer several questions: (bench, data, recipe, variant) -> (bench, recipe, seeds)
 ALSO: dict[tuple[str, str, str, str], list[tuple[str, str, range]]] = {
     ("usps", "usps", "ccl-student", PUBLISHED): [
@@ -274,6 +275,8 @@ def main() -> int:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder of the runs")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cells with this in their name")
+    parser.add_argument("--processes", type=int, default=2, help="cells at a time")
     given = parser.parse_args()
     if unknown := set(given.groups) - set(GROUPS):
         parser.error(f"no group is called {min(unknown)}: {', '.join(GROUPS)}")
@@ -281,12 +284,14 @@ def main() -> int:
     failed = []
     # the form that others run is named by forms_digits: it goes first, the rest as one grid
     for part in (["forms_digits"], [n for n in names if n != "forms_digits"]):
-        cells = [c for n in part if n in names for c in GROUPS[n]()]
+        cells = [c for n in part if n in names for c in GROUPS[n]() if given.only in c.name]
         if given.list:
             say("\n".join(c.name for c in cells))
         else:
             waiting = [c for c in cells if not measured(c)]
-            failed += grid(waiting, runs=given.runs, record=keep, say=say)
+            failed += grid(
+                waiting, runs=given.runs, record=keep, say=say, processes=given.processes
+            )
     for lost in failed:
         say(f"not done: {lost.name}")
     return 1 if failed else 0
