@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from handful import features
 from handful.errors import InputError
-from handful.networks.small_cnn import SmallCNN, SmallMLP, dropout_on
+from handful.networks.small_cnn import LinearHeads, SmallCNN, SmallMLP, dropout_on
 from handful.networks.wide_resnet import SlimCNN, WideResNet
 from handful.training import (
     Images,
@@ -35,7 +35,7 @@ from handful.training import (
 from handful.types import Array, Pool, Snapshot, View, Weights
 
 __all__ = ["Classifier", "Network", "small", "with_heads"]
-Network: TypeAlias = SmallCNN | SmallMLP | SlimCNN | WideResNet
+Network: TypeAlias = SmallCNN | SmallMLP | LinearHeads | SlimCNN | WideResNet
 # (shape of an image or of a vector, number of classes) -> a network with new weights
 Maker: TypeAlias = Callable[[tuple[int, ...], int], Network]
 log = logging.getLogger(__name__)

@@ -249,6 +249,32 @@ def test_one_class_and_no_class() -> None:
         fit(view_of(pool, truth, []))
 
 
+def test_frozen_features_train_the_heads_alone() -> None:
+    pool, truth = tiny_pool(60, features=6)
+    x = pool.features
+    assert x is not None
+    x[:, 2] *= 1000  # on any scale
+    view = view_of(pool, truth, range(12), n_classes=3)
+    learner = MCDAL(MCDALOptions(frozen=True))
+    report = learner.fit(view, np.random.default_rng(0), Silent())
+    assert report.images == 300 * (12 + 48)
+    assert (learner.options.optimizer, learner.options.lr) == ("adam", 1e-2)
+    seen = learner.snapshot(view, learner.gives)
+    np.testing.assert_allclose(
+        seen.embedding, (x - x.mean(axis=0)) / x.std(axis=0), rtol=0.02, atol=1e-3
+    )
+    assert (seen.proba.argmax(axis=1) == truth)[12:].mean() > 0.8
+    assert seen.part("heads").shape == (3, 60, 3)
+    assert discrepancies(seen.part("heads"))[12:].mean() > 0.01
+    np.testing.assert_allclose(learner.predict(x), seen.proba, atol=1e-5)
+    twin = MCDAL(MCDALOptions(frozen=True))
+    twin.load(learner.state())
+    np.testing.assert_array_equal(twin.predict(x), learner.predict(x))
+    images, truth = tiny_pool()
+    with pytest.raises(InputError, match=r"learner\.frozen .* holds images"):
+        fit(view_of(images, truth, range(9)), MCDALOptions(frozen=True))
+
+
 # --- further heads on the shared network ----------------------------------------------------
 
 

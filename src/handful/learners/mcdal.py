@@ -31,9 +31,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from handful.augment import AUGMENTS, augmentation
 from handful.classifier import Classifier, Network, with_heads
-from handful.errors import RecipeError
+from handful.errors import InputError, RecipeError
 from handful.losses.mcdal import auxiliary_loss, spread
-from handful.networks.small_cnn import statistics_kept
+from handful.networks.small_cnn import LinearHeads, statistics_kept
 from handful.progress import Progress
 from handful.registry import register_learner
 from handful.training import (
@@ -65,6 +65,8 @@ class MCDALOptions:
     epoch_images: int | None = None  # of an epoch at least: 50,000 published, 2,000 fast
     batch_size: int | None = None  # of labelled images: 128 published, 32 fast
     unlabelled_size: int | None = None  # of unlabelled ones: 128 published, 96 fast
+    frozen: bool = False  # ready features stay as they are: the three heads alone are trained
+    steps: int | None = None  # instead of epochs; 300 where frozen
     augment: Literal["none", "glyph", "object", "photo", "auto"] = "none"
     precision: Precision = "32-true"
     devices: int = 1
@@ -72,10 +74,11 @@ class MCDALOptions:
     def resolved(self) -> MCDALOptions:
         """Fill in what depends on the schedule."""
         fast = self.schedule == "fast"
-        optimizer = self.optimizer or ("adam" if fast else "sgd")
+        optimizer = self.optimizer or ("adam" if fast or self.frozen else "sgd")
         settled: dict[str, Any] = {
             "optimizer": optimizer,
-            "lr": 1e-3 if optimizer == "adam" else 0.1,
+            "lr": 0.1 if optimizer == "sgd" else 1e-2 if self.frozen else 1e-3,
+            "steps": 300 if self.frozen else None,
             "epochs": 15 if fast else 99,
             "epoch_images": 2_000 if fast else 50_000,
             "batch_size": 32 if fast else 128,
@@ -112,7 +115,8 @@ class MCDAL:
               the vector behind the last dropout and send no gradient back.  Unlabelled batches
               are normalised by themselves and leave the running statistics alone.
 
-    Gives ``proba (n, C)``, ``embedding (n, 128)`` and ``heads (3, n, C)``: F, F1, F2.
+    Gives ``proba (n, C)``, ``embedding (n, 128)`` (``frozen``: the features, standardised) and
+    ``heads (3, n, C)``: F, F1, F2.
     """
 
     name: ClassVar[str]
@@ -123,7 +127,10 @@ class MCDAL:
     def __init__(self, options: MCDALOptions | None = None) -> None:
         self.options = o = (options or MCDALOptions()).resolved()
         self.model = Classifier(
-            "mcdal", precision=o.precision, devices=o.devices, make=with_heads(2)
+            "mcdal",
+            precision=o.precision,
+            devices=o.devices,
+            make=_heads_alone if o.frozen else with_heads(2),
         )
 
     # ------------------------------------------------------------------ learning
@@ -139,6 +146,8 @@ class MCDAL:
     def steps(self, labels: int) -> int:
         """Training steps with so many labelled images."""
         o = self.options
+        if o.steps is not None:
+            return o.steps
         return (o.epochs or 0) * (max(labels, o.epoch_images or 0) // (o.batch_size or 2))
 
     def _train(
@@ -154,6 +163,8 @@ class MCDAL:
         model, task, heads = accelerator.setup(net, task, heads)
         model.mark_forward_method("hidden")
         net.train()
+        if o.frozen:
+            self.model.settle_norms(self.model.source(view.pool))
         with seeded(rng), progress.task("training", steps, "steps") as bar:
             for step, batch in zip(range(steps), self._batches(view, labelled, rng), strict=False):
                 # A: the heads' part ends at the detached vector, so one pass serves both
@@ -232,6 +243,15 @@ class MCDAL:
 
     def load(self, state: Weights) -> None:
         self.model.load(state)
+
+
+def _heads_alone(shape: tuple[int, ...], n_classes: int) -> Network:
+    if len(shape) > 1:
+        raise InputError(
+            "learner.frozen trains heads on ready features, and this pool holds images: give"
+            " an array of features, or leave it out"
+        )
+    return LinearHeads(shape[0], n_classes, heads=2)
 
 
 def _two(net: Network, h: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-__all__ = ["SmallCNN", "SmallMLP", "dropout_on", "statistics_kept"]
+__all__ = ["LinearHeads", "SmallCNN", "SmallMLP", "dropout_on", "statistics_kept"]
 
 
 class SmallCNN(nn.Module):
@@ -95,6 +95,34 @@ class SmallMLP(nn.Module):
         """The same behind the last dropout: what the top's linear layer and the heads read."""
         h: Tensor = self.top[0](self.embed(x))
         return h
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.top(self.embed(x))
+        return logits
+
+
+class LinearHeads(nn.Module):
+    """Ready features ``(B, d)``, standardised, and linear heads on them: nothing else to train.
+
+    ``stem`` has no weight, only the statistics of all images; keep it in evaluation mode.
+    """
+
+    def __init__(self, d: int, n_classes: int, *, heads: int = 0):
+        super().__init__()
+        self.width = d  # of the embedding
+        self.stem = nn.BatchNorm1d(d, affine=False)
+        self.body = nn.Identity()
+        self.top = nn.Sequential(nn.Identity(), nn.Linear(d, n_classes))
+        self.heads = _linear(heads, d, n_classes)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The standardised features, ``(B, d)``."""
+        z: Tensor = self.stem(x)
+        return z
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """The same: there is no dropout."""
+        return self.embed(x)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.top(self.embed(x))
