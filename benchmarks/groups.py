@@ -172,9 +172,9 @@ GROUPS = (
         "fixmatch",
         "FixMatch and FlexMatch on few labels",
         "One fit on labels that were drawn at random, the fast schedule on one core: USPS with 250"
-        " labels, split 80/20; MNIST with 100, 20,000 images of its training part and its whole test"
-        " part. `random` is a supervised network on the labels alone. The learning rate and the number of"
-        " steps were chosen on USPS's training part.",
+        " labels, split 80/20; MNIST with 100, 20,000 images of its training part and its whole"
+        " test part. `random` is a supervised network on the labels alone. The learning rate and"
+        " the number of steps were chosen on USPS's training part.",
         "python benchmarks/run_all.py fixmatch_usps fixmatch_mnist",
         pairs=(("fixmatch", "random"), ("flexmatch", "fixmatch")),
     ),
