@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,12 +14,18 @@ import torch
 import handful.queries
 import handful.queries_learned
 import handful.testing
+from handful.book import LabelBook
 from handful.errors import InputError
+from handful.events import class_events
+from handful.loop import Plan, drive, loop
+from handful.oracles import TruthOracle
+from handful.progress import Progress
 from handful.registry import QUERIES, ScoreRule, asks_pairs
 from handful.testing import QueryContract
-from handful.testing.queries import made_up_parts, who_is_known
+from handful.testing.learners import TinyPool
+from handful.testing.queries import SHAPES, made_up_parts, made_up_predict, who_is_known
 from handful.testing.randomness import global_states_untouched, same_under_global_seeds
-from handful.types import PARTS, Picks, Snapshot
+from handful.types import PARTS, Fit, Picks, Query, Snapshot, View, Weights
 
 # rules that train a network of their own, at a size that takes milliseconds
 SMALL: dict[str, dict[str, Any]] = {
@@ -27,10 +34,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "uncertain-gcn": {"steps": 2, "hidden": 4},
     "vaal": {"network": "mlp", "steps": 1, "latent": 4, "hidden": 8},
 }
+OF_IMAGES = [name for name in QUERIES if not asks_pairs(QUERIES.get(name))]
 
 
 class TestEveryRule(QueryContract):
-    @pytest.fixture(autouse=True, params=[n for n in QUERIES if not asks_pairs(QUERIES.get(n))])
+    @pytest.fixture(autouse=True, params=OF_IMAGES)
     def each(self, request: pytest.FixtureRequest) -> None:
         small = SMALL.get(request.param, {})
         type(self).rule = QUERIES.get(request.param)(**small)
@@ -61,6 +69,80 @@ def test_every_rule_has_its_card(name: str) -> None:
     assert 20 < len(QUERIES.summary(name)) < 100
     for heading in ("Formula", "Needs", "Cost", "Source", "Here"):
         assert f"\n    {heading}" in card, f"{name}: the card lacks {heading!r}"
+
+
+# --- what nobody bought
+
+
+N, NAMES = 36, ("cat", "dog", "owl")
+POOL = TinyPool(
+    [f"{i:02d}.png" for i in range(N)],
+    images=np.random.default_rng(3).integers(0, 256, (N, 1, 8, 8), dtype=np.uint8),
+)
+
+
+class Giver:
+    """Gives every part, made up anew from the labels it was given."""
+
+    name: ClassVar[str] = "giver"
+    gives: ClassVar[frozenset[str]] = PARTS
+
+    def fit(self, view: View, rng: np.random.Generator, progress: Progress) -> Fit:
+        return Fit()
+
+    def snapshot(self, view: View, parts: frozenset[str]) -> Snapshot:
+        heard = int((np.asarray(view.known) * np.arange(N)).sum()) % 997
+        arrays = made_up_parts(parts & PARTS, N, n_classes=len(NAMES), seed=heard)
+        return Snapshot.of(
+            view, arrays, learner=self.name, n_classes=len(NAMES), predict=self.predict
+        )
+
+    def state(self) -> Weights:
+        return {}
+
+    def load(self, state: Weights) -> None:
+        pass
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        return made_up_predict(images, n_classes=len(NAMES))
+
+
+def events(rule: Query, truth: np.ndarray) -> list[Any]:
+    """All that a run of three rounds wrote down."""
+    book = LabelBook(class_events(NAMES))
+    plan = Plan(initial=6, batch=4, budget=18)
+    drive(loop(POOL, book, Giver(), rule, plan, seed=1), TruthOracle(POOL, truth, NAMES))
+    return [(e.kind, e.id, e.data) for e in book.events]
+
+
+def noise_matters(make: Callable[[np.ndarray], Query]) -> bool:
+    """Whether noise in place of the labels that a run did not buy changes the run."""
+    truth = np.arange(N) % 3
+    first = events(make(truth), truth)
+    bought = {data["image"] for kind, _, data in first if kind == "labelled"}
+    assert len(bought) == 18
+    hidden = np.array([id not in bought for id in POOL.ids])
+    changed = np.where(hidden, truth, (truth + 1) % 3)
+    assert events(make(changed), changed) != first  # what was bought does matter
+    noises = (np.random.default_rng(seed).integers(0, 3, N) for seed in range(3))
+    others = (np.where(hidden, noise, truth) for noise in noises)
+    return any(events(make(other), other) != first for other in others)
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_noise_for_labels_that_nobody_bought_changes_nothing(name: str) -> None:
+    assert not noise_matters(lambda truth: QUERIES.get(name)(**SMALL.get(name, {})))
+
+
+def test_a_rule_that_knows_the_truth_is_seen() -> None:
+    @dataclass(frozen=True)
+    class Cheats(Fine):
+        truth: tuple[int, ...] = ()
+
+        def score(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+            return np.array(self.truth) + snapshot.part("proba", self.name)[:, 0]
+
+    assert noise_matters(lambda truth: Cheats(truth=tuple(truth.tolist())))
 
 
 # --- the contract on rules that break it
@@ -224,10 +306,14 @@ def test_a_rule_as_the_guide_writes_it_keeps_the_contract() -> None:
 
 
 def test_all_parts_can_be_made_up() -> None:
-    for shape in ("plain", "duplicates", "constant", "saturated"):
+    for shape in SHAPES:
         snapshot = Snapshot.from_arrays(**made_up_parts(PARTS, 9, shape=shape))
         assert set(snapshot.parts) == PARTS
         assert (len(np.unique(snapshot.embedding, axis=0)) == 1) is (shape == "constant")
+        centred = snapshot.embedding - snapshot.embedding.mean(axis=0)
+        assert np.linalg.matrix_rank(centred, tol=1e-5) == {"constant": 0, "collinear": 1}.get(
+            shape, 4 if shape == "duplicates" else 6
+        )
     assert sorted(set(who_is_known("a class missing", 30).tolist())) == [-1, 0, 1, 2]
 
 

@@ -30,7 +30,7 @@ __all__ = [
     "QueryContract", "made_up_images", "made_up_parts", "made_up_predict", "who_is_known",
 ]  # fmt: skip
 
-SHAPES = ("plain", "duplicates", "constant", "saturated")
+SHAPES = ("plain", "duplicates", "constant", "saturated", "collinear")
 KNOWN = ("nobody", "one class", "a class missing", "every class")
 
 
@@ -40,7 +40,8 @@ def made_up_parts(
     """Random parts of a snapshot of ``n`` images: exactly those in ``needs``.
 
     ``shape``: ``plain``, ``duplicates`` (rows come in equal pairs), ``constant`` (all rows
-    equal), ``saturated`` (probabilities are exact zeros and ones).
+    equal), ``saturated`` (probabilities are exact zeros and ones), ``collinear`` (embeddings on
+    a line, their last column constant).
     """
     rng = rng_for(seed, None, "made-up parts")
     d, clusters, draws, heads = 6, n_classes, 5, 2
@@ -48,8 +49,12 @@ def made_up_parts(
     noise = rng.normal(0, 0.5, (draws, n, n_classes)), rng.normal(0, 0.5, (heads, n, n_classes))
     x = rng.normal(size=(n, d)).astype(np.float32)
     weights = rng.random(n)
-    source = {"plain": np.arange(n), "saturated": np.arange(n), "duplicates": np.arange(n) // 2,
-              "constant": np.zeros(n, dtype=np.int64)}[shape]  # fmt: skip
+    source = {"duplicates": np.arange(n) // 2, "constant": np.zeros(n, dtype=np.int64)}.get(
+        shape, np.arange(n)
+    )
+    if shape == "collinear":
+        x = np.linspace(-1, 1, n, dtype=np.float32)[rng.permutation(n), None] * x[:1]
+        x[:, -1] = 1
     sharp = 1e4 if shape == "saturated" else 1.0
     made = {
         "proba": _softmax(logits * sharp)[source],
