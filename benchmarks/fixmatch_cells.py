@@ -30,6 +30,16 @@ def fixmatch_mnist() -> Iterator[Cell]:
     yield from run("mnist", "official", 100)
 
 
+def fixmatch_choice() -> Iterator[Cell]:
+    """The learning rate of the fast schedule, on digits alone."""
+    for seed in range(3):
+        for lr in (0.03, 0.06, 0.1):
+            yield cell(
+                "fixmatch_choice", "digits", "fixmatch", "fast 80/20", seed, schedule="fast",
+                counts=(100,), label=f"fixmatch lr {lr:g}", learner={"lr": lr},
+            )  # fmt: skip
+
+
 GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
-    g.__name__: g for g in (fixmatch_usps, fixmatch_mnist)
+    g.__name__: g for g in (fixmatch_choice, fixmatch_usps, fixmatch_mnist)
 }

@@ -179,6 +179,14 @@ GROUPS = (
         pairs=(("fixmatch", "random"), ("flexmatch", "fixmatch")),
     ),
     Group(
+        "fixmatch_choice",
+        "FixMatch's learning rate on digits",
+        "8x8 digits, 100 labels drawn at random, the fast schedule: the published rate of .03, ours"
+        " and a higher one.",
+        "python benchmarks/run_all.py fixmatch_choice",
+        pairs=(("fixmatch lr 0.06", "fixmatch lr 0.03"), ("fixmatch lr 0.06", "fixmatch lr 0.1")),
+    ),
+    Group(
         "demo",
         "The demo",
         "`handful demo`: 1,797 digits, scored on the images that nobody was asked about.",
