@@ -69,6 +69,7 @@ class Standing:
     round: int | None = None  # the round that asked; None: nobody asked
     person: str = ""
     at: float = 0.0
+    seq: int = 0  # of the event that says so; 0: none does
 
 
 @dataclass(slots=True)
@@ -273,11 +274,7 @@ class LabelBook:
             dies = dies != (target.kind == "undone")
             target = self._events[self._position[cast(str, target.undoes)]]
         (self._dead.add if dies else self._dead.discard)(target.id)
-        for image, _ in touches(target, 0):
-            self._stale.add(image)
-            while image in self._moved:  # what was said of it went along
-                image = self._moved[image]
-                self._stale.add(image)
+        self._stale |= self.concerns(target)
         self._classes = self._pairs = self._settings = None
 
     def _alive(self, positions: Iterable[int]) -> Iterator[Event]:
@@ -310,7 +307,10 @@ class LabelBook:
     def _stands(self, image: str, top: Touch) -> Standing:
         event = self._events[top.event]
         asked = event.data.get("round", self._asked_in.get(image))
-        return Standing(STATES[top.state], top.class_id, top.source, asked, event.person, event.at)
+        state = STATES[top.state]
+        return Standing(
+            state, top.class_id, top.source, asked, event.person, event.at, top.event + 1
+        )
 
     def _lives(self, position: int) -> bool:
         return self._events[position].id not in self._dead
@@ -450,6 +450,41 @@ class LabelBook:
             return now
         id = int(self._now()[now.class_id])
         return Standing() if id == UNKNOWN else replace(now, class_id=id)
+
+    def said(self, image: str) -> Standing:
+        """What was last said of an image: a class as it was named then, merged or not.  O(1)."""
+        self._settle()
+        top = self._tops.get(image)
+        return Standing() if top is None else self._stands(image, top)
+
+    def find(self, id: str) -> Event | None:
+        """The event of an id, None where the book has none such."""
+        place = self._position.get(id)
+        return None if place is None else self._events[place]
+
+    def event(self, seq: int) -> Event:
+        """The event of a number, counted from 1; `LookupError` when there is none."""
+        if not 1 <= seq <= len(self._events):
+            raise LookupError(f"the book has {len(self._events)} events, none is number {seq}")
+        return self._events[seq - 1]
+
+    def alive(self, event: Event) -> bool:
+        """Whether an event counts: it was not undone, or done again since."""
+        return event.id not in self._dead
+
+    def concerns(self, event: Event) -> set[str]:
+        """Images that an event speaks of, an undo of what it undoes; both names of a moved one."""
+        while event.kind in ("undone", "redone"):
+            event = self._events[self._position[cast(str, event.undoes)]]
+        images = {image for image, _ in touches(event, 0)}
+        if event.kind == "image_moved":
+            images |= {event.data["image"], event.data["to"]}
+        found = set(images)
+        for image in images:
+            while image in self._moved and self._moved[image] not in found:
+                image = self._moved[image]
+                found.add(image)
+        return found
 
     def images(self) -> tuple[str, ...]:
         """Ids of all images that an event has spoken of, sorted."""

@@ -193,7 +193,8 @@ def touches(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
         one = Touch(position, STATES.index(d["state"]), source=source)
         yield from ((image, one) for image in d["images"])
     elif kind == "group_labelled":
-        one = Touch(position, LABELLED, d["class"], "group")
+        # a choice of images looked at one by one may say ``hand``
+        one = Touch(position, LABELLED, d["class"], d.get("source", "group"))
         yield from ((image, one) for image in d["images"])
     elif kind in ("accepted_above", "import_applied"):
         source = "accepted" if kind == "accepted_above" else d.get("source", "imported")
@@ -209,6 +210,8 @@ def touches(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
         id = d.get("class", UNKNOWN) if state == LABELLED else UNKNOWN
         if state != LABELLED or id != UNKNOWN:
             yield d["image"], Touch(position, state, id, source)
+    elif kind == "image_changed":  # whatever was said of it was said of another picture
+        yield d["image"], Touch(position, OPEN)
     elif kind == "stack_broken":
         one = Touch(position, OPEN, source="copied", drops=True)
         yield from ((image, one) for image in d["images"])

@@ -471,3 +471,52 @@ def test_what_a_view_gets_is_its_own() -> None:
 def test_an_id_that_the_pool_does_not_hold() -> None:
     assert row_of(POOL, "i3") == 3
     assert row_of(POOL, "zzz") is None
+
+
+def test_what_was_said_of_an_image_and_by_which_event() -> None:
+    """``said`` knows no merge; ``standing`` does; both name the event."""
+    book = LabelBook([*class_events(["a", "b"]), said("i0", 0, at="l0")])
+    book.append([Event("class_merged", "m", {"class": 0, "into": 1})])
+    assert (book.said("i0").class_id, book.standing("i0").class_id) == (0, 1)
+    assert book.event(book.said("i0").seq).id == "l0"
+    assert book.said("i9").seq == 0
+    assert book.find("m") is book.event(4)
+    assert book.find("nobody") is None
+    for seq in (0, 5):
+        with pytest.raises(LookupError, match="4 events"):
+            book.event(seq)
+
+
+def test_a_changed_image_is_open_again_until_that_is_undone() -> None:
+    book = LabelBook([*class_events(["a"]), said("i0", 0, at="l0")])
+    book.append([Event("image_changed", "c", {"image": "i0"})])
+    assert book.standing("i0").state == "open"
+    book.append([Event("undone", "u", undoes="c")])
+    assert book.standing("i0").class_id == 0
+    changed = book.find("c")
+    assert changed is not None
+    assert not book.alive(changed)
+
+
+def test_a_group_of_images_looked_at_one_by_one_counts_like_a_hand() -> None:
+    book = LabelBook([*class_events(["a", "b"]), said("i0", 0, at="l0")])
+    group = {"class": 1, "images": ["i0", "i1"]}
+    book.append([Event("group_labelled", "g", group)])
+    assert [book.said(i).class_id for i in ("i0", "i1")] == [0, 1]
+    book.append([Event("group_labelled", "h", {**group, "source": "hand"})])
+    assert [book.said(i).class_id for i in ("i0", "i1")] == [1, 1]
+
+
+def test_an_event_concerns_the_images_by_all_their_names() -> None:
+    """Two files that changed names: a chain of moves that comes back to where it began."""
+    book = LabelBook([*class_events(["a"]), said("i0", 0, at="l0")])
+    for number, (old, new) in enumerate([("i0", "aside"), ("i1", "i0"), ("aside", "i1")]):
+        book.append([Event("image_moved", f"m{number}", {"image": old, "to": new})])
+    assert book.said("i1").class_id == 0
+    undo = Event("undone", "u", undoes="l0")
+    book.append([undo])
+    assert {"i0", "i1"} <= book.concerns(undo)
+    assert book.said("i1").state == "open"
+    moved = book.find("m0")
+    assert moved is not None
+    assert {"i0", "aside"} <= book.concerns(moved)
