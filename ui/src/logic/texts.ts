@@ -1,0 +1,72 @@
+/** The sentences of the page.  Plain words, the number always with what it counts. */
+
+const NUMBER = new Intl.NumberFormat("en");
+
+export function count(n: number): string {
+  return NUMBER.format(n);
+}
+
+export function pictures(n: number): string {
+  return n === 1 ? "1 picture" : `${count(n)} pictures`;
+}
+
+export const STATE_WORDS: Record<string, string> = {
+  open: "open", labelled: "labelled", later: "later", unsure: "unsure",
+  none: "none of these", broken: "broken", missing: "missing", unreadable: "cannot be read",
+};
+
+/** `36 images labelled "copepod"`: what an answer did, as undo will name it. */
+export function answered(n: number, answer: { name?: string; state?: string }): string {
+  const images = n === 1 ? "1 image" : `${count(n)} images`;
+  if (answer.name !== undefined) return `${images} labelled "${answer.name}"`;
+  if (answer.state === "open") return `${images} made open again`;
+  return `${images} set to ${STATE_WORDS[answer.state ?? ""] ?? answer.state}`;
+}
+
+export function undoOffer(text: string): string {
+  return `Undo (Ctrl+Z): ${text}`;
+}
+
+export function partly(undone: number, all: number): string {
+  return `Undone for ${count(undone)} of ${count(all)}. Later answers of others stay.`;
+}
+
+/** The storage mark of the top bar. */
+export function storage(waiting: number, connected: boolean): string {
+  if (!connected) return "Not connected. Answers are kept here.";
+  return waiting === 0 ? "Stored" : `${count(waiting)} waiting`;
+}
+
+export function disconnected(waiting: number): string {
+  return (
+    `handful is not running any more. Answers are kept here (${count(waiting)}). ` +
+    "Run the same command to go on."
+  );
+}
+
+export function found(n: number, folder: string): string {
+  return (
+    `${pictures(n)} found in ${folder}. Nothing leaves this computer. ` +
+    "Press a key for each picture or type a name to make your first class."
+  );
+}
+
+export function problems(n: number): string {
+  return n === 1 ? "1 file has a problem" : `${count(n)} files have a problem`;
+}
+
+export function queueEnd(later: number, unsure: number): string {
+  return `The queue is finished. Left: ${count(later)} later, ${count(unsure)} unsure.`;
+}
+
+export function scope(n: number, name?: string): string {
+  return name === undefined ? `Label ${count(n)} selected` : `Label ${count(n)} selected: ${name}`;
+}
+
+/** Why a selection cannot be answered at once, or null. */
+export const MOST_AT_ONCE = 10_000;
+export function tooMany(n: number): string | null {
+  return n > MOST_AT_ONCE
+    ? `${count(n)} pictures are more than one answer may hold (${count(MOST_AT_ONCE)}). Select fewer.`
+    : null;
+}
