@@ -8,8 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from handful import geometry, queries
+from handful import queries
 from handful.errors import InputError, RecipeError
+from handful.geometry import _k_center as inside
 from handful.rng import rng_for
 from handful.testing import QueryContract
 from handful.types import Snapshot
@@ -99,15 +100,22 @@ def test_equals_a_brute_force_greedy_in_a_thousand_random_trials():
         assert rows == slow_greedy(x, labelled.tolist(), k, skip), f"trial {trial}"
 
 
-def test_blocks_change_nothing(monkeypatch):
+@pytest.mark.parametrize("labelled", [[], [3, 250]])
+def test_neither_blocks_nor_the_pool_change_anything(monkeypatch, labelled):
+    """The pool of the farthest rows is filled anew as soon as one outside may be farther."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 5)).astype(np.float32)
     x[200:] = x[:100]  # duplicates
-    whole = queries.core_set(x, known(3, 250, n=300), 40, ties="index")
-    assert whole.tolist() == slow_greedy(x, [3, 250], 40)
-    monkeypatch.setattr("handful.geometry._k_center.CACHE", 100)
-    again = queries.core_set(x, known(3, 250, n=300), 40, ties="index")
-    np.testing.assert_array_equal(whole, again)
+    want = slow_greedy(x, labelled, 40)
+    assert queries.core_set(x, known(*labelled, n=300), 40, ties="index").tolist() == want
+    monkeypatch.setattr(inside, "CACHE", 100)
+    monkeypatch.setattr(inside, "_TOGETHER", 2)
+    for pool in (1, 3, 20):
+        monkeypatch.setattr(inside, "_POOL", pool)
+        monkeypatch.setattr(inside, "_POOL_BYTES", 0)
+        assert queries.core_set(x, known(*labelled, n=300), 40, ties="index").tolist() == want
+        skipped = queries.core_set(x, known(0, n=300), 20, ties="index", outliers=5 / 300)
+        assert skipped.tolist() == slow_greedy(x, [0], 20, skip=5)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
@@ -123,12 +131,10 @@ def test_far_from_the_origin_and_at_any_scale(scale, shift):
 
 
 def test_what_rounding_leaves_open_is_compared_in_float64():
-    # the second is farther by a part in 1e9: float32 holds the rows, but not that difference
-    far = np.array([4097.0, 4095.0])
-    x = np.zeros((4, 2), dtype=np.float32)
-    x[1], x[2] = (far[0], 0), (4096.0, 90.5105)
-    x[3] = (-1, 0)
-    assert queries.core_set(x, known(0, n=4), 1, ties="index").tolist() == slow_greedy(x, [0], 1)
+    # 4096^2 + 64^2 + 64^2 = 16,785,408 is what float32 makes of 4097^2 = 16,785,409, too
+    x = np.array([[0, 0, 0], [4096, 64, 64], [4097, 0, 0]], dtype=np.float32)
+    assert queries.core_set(x, known(0, n=3), 1, ties="index").tolist() == [2]
+    assert np.square(x).sum(axis=1).argmax() == 1
 
 
 # --- what it promises ----------------------------------------------------------------------
@@ -217,4 +223,4 @@ def test_memory_is_blocks_and_a_few_numbers_a_row(n):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(set(rows.tolist())) == 20
-    assert peak < 2.5 * geometry.BLOCK_BYTES + 100 * n  # d2, sure, seen and masks: no copy of x
+    assert peak < (16 << 20) + 40 * n  # d2, sure, seen and masks: no copy of x

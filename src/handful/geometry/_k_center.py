@@ -10,9 +10,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from handful.geometry._blocks import CACHE, Array, Float, Ints, check_finite, row_blocks
-from handful.geometry._distances import Centred, nearest
 
 _logger = logging.getLogger(__name__)
+_POOL, _POOL_BYTES = 256, 512 << 10  # rows that are followed at every pick: so many, or a cache
+_TOGETHER = 1024  # centres in one product
 
 
 class Centres(NamedTuple):
@@ -42,7 +43,8 @@ def k_center(
 
     Exact: D is kept in float32 (float64 for such an ``x``), and the rows that its rounding
     leaves in question are compared in float64.  Equal ones fall by ``rng``, or by number.
-    Errors: NaN or inf.  O(n (m + k) d) for m chosen; O(n) memory and blocks of 64 MB.
+    Between two passes over ``x`` only the farthest rows are followed: see `_Cover`.
+    Errors: NaN or inf.  O(n (m + k) d) for m chosen; O(n) memory and blocks of 4 MB.
     Gonzalez 1985; greedy is within a factor 2 of the smallest radius.
     """
     check_finite(x)
@@ -85,47 +87,89 @@ def _first(x: Array, free: NDArray[np.bool_], start: str, ties: str, rng: Genera
 
 
 class _Cover:
-    """D of every row while centres are added: quick in ``d2``, and in float64 where asked for."""
+    """D of every row while centres are added: of all rows now and then, of the farthest always.
+
+    The ``pool`` holds the rows whose D was largest when all were last looked at, and ``beyond``
+    is the largest D left outside.  D only falls: as long as the pool has a larger one, the
+    farthest row is in it, and the centres since then wait until one product serves them all.
+    """
 
     def __init__(self, x: Array, chosen: Ints, free: NDArray[np.bool_], ties: str) -> None:
         self.x, self.free, self.ties = x, free, ties
-        self.centres = [int(i) for i in chosen]
         self.dtype = _working_type(x)
+        self.origin = x.mean(axis=0, dtype=np.float64).astype(self.dtype)  # against cancellation
         # a sum of d squares is off by d eps of itself; |x|^2 + |c|^2 - 2 x.c by that of its parts
         self.share, self.offset = (x.shape[1] + 4) * float(np.finfo(self.dtype).eps), 0.0
+        self.centres = [int(i) for i in chosen]
+        self.compared = 0  # with so many of them, all rows
         self.d2 = np.full(len(x), np.inf, dtype=self.dtype)
-        if self.centres:
-            view = Centred(x.astype(self.dtype, copy=False))
-            self.d2[:] = nearest(view.x, x[chosen])[1]
-            self.offset = 2 * self.share * max(float(_squares(b).max()) for _, b in view.blocks())
         self.d2[~free] = -1
+        self.pool = np.empty(0, dtype=np.int64)
+        self.pool_x, self.pool_d2 = np.empty((0, x.shape[1])), np.empty(0)
+        self.beyond = np.inf
         self.sure = np.full(len(x), np.inf)  # D in float64 ...
         self.seen = np.zeros(len(x), dtype=np.int64)  # ... over so many of the centres
 
     def add(self, row: int) -> None:
-        """Make a row a centre: by differences, which do not cancel."""
+        """Make a row a centre; the pool comes closer at once, by differences."""
         self.centres.append(row)
         self.free[row] = False
-        centre = self.x[row].astype(self.dtype)
-        for rows in row_blocks(*self.x.shape, itemsize=self.dtype.itemsize, limit=CACHE):
-            difference = np.subtract(self.x[rows], centre, dtype=self.dtype)
-            np.minimum(self.d2[rows], _squares(difference), out=self.d2[rows])
         self.d2[row] = -1
+        self.pool_d2[self.pool == row] = -1
+        centre = self.x[row].astype(self.dtype)
+        for rows in row_blocks(*self.pool_x.shape, itemsize=self.dtype.itemsize, limit=CACHE):
+            gap = self.pool_x[rows] - centre
+            np.minimum(self.pool_d2[rows], _squares(gap), out=self.pool_d2[rows])
 
     def farthest(self, outliers: int, rng: Generator) -> tuple[int, float]:
         """The free row of largest D but for ``outliers``, and its D."""
         skip = min(outliers, int(self.free.sum()) - 1)
-        if skip:
-            place = len(self.d2) - 1 - skip
-            middle = float(np.partition(self.d2, place)[place])
-        else:
-            middle = float(self.d2.max())
-        doubt = 2 * (self.offset + self.share * middle)
-        skip -= int((self.d2 > middle + doubt).sum())
-        rows = np.flatnonzero((self.d2 >= max(0.0, middle - doubt)) & (self.d2 <= middle + doubt))
+        middle, doubt = self._middle(self.pool_d2, skip)
+        if not middle - doubt > self.beyond:
+            self._look_at_all(skip)
+            middle, doubt = self._middle(self.pool_d2, skip)
+        skip -= int((self.pool_d2 > middle + doubt).sum())
+        close = (self.pool_d2 >= max(0.0, middle - doubt)) & (self.pool_d2 <= middle + doubt)
+        rows = self.pool[close]
         d2 = self._settled(rows)
         at = _order(d2, self.ties, rng)[skip]
         return int(rows[at]), float(d2[at])
+
+    def _middle(self, d2: Float, skip: int) -> tuple[float, float]:
+        """The largest but ``skip`` of some D, and how far from it the true one may have to be
+        looked for; -1 where there are not so many."""
+        if len(d2) <= skip:
+            return -1.0, 0.0
+        place = len(d2) - 1 - skip
+        middle = float(np.partition(d2, place)[place] if skip else d2.max())
+        return middle, 2 * (self.offset + self.share * middle)
+
+    def _look_at_all(self, skip: int) -> None:
+        """Compare every row with the centres that wait, and fill the pool anew."""
+        new = self.x[self.centres[self.compared :]].astype(self.dtype) - self.origin
+        for some in row_blocks(len(new), 1, itemsize=1, limit=_TOGETHER):
+            self._come_closer(new[some])
+        self.compared = len(self.centres)
+        middle, doubt = self._middle(self.d2, skip)
+        size, least = skip + max(_POOL, _POOL_BYTES // max(1, self.x[:1].nbytes)), 0.0
+        if size < len(self.d2):
+            least = float(np.partition(self.d2, len(self.d2) - size)[-size])
+        inside = self.d2 >= max(0.0, min(least, middle - doubt))
+        self.beyond = float(self.d2[~inside].max(initial=-1))
+        self.pool = np.flatnonzero(inside)
+        self.pool_x = self.x[self.pool].astype(self.dtype)
+        self.pool_d2 = self.d2[self.pool]
+
+    def _come_closer(self, centres: Float) -> None:
+        width = max(len(centres), self.x.shape[1])
+        own = _squares(centres)
+        for rows in row_blocks(len(self.x), width, itemsize=self.dtype.itemsize, limit=CACHE):
+            block = np.subtract(self.x[rows], self.origin, dtype=self.dtype)
+            length = _squares(block)
+            # the least over the centres, before |x|^2 comes to it
+            least = (own - 2 * (block @ centres.T)).min(axis=1) + length
+            np.minimum(self.d2[rows], np.maximum(least, 0), out=self.d2[rows])
+            self.offset = max(self.offset, 2 * self.share * float(length.max()))
 
     def _settled(self, rows: Ints) -> NDArray[np.float64]:
         """D of some rows in float64, over the centres that they have not been compared with."""

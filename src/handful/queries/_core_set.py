@@ -26,8 +26,9 @@ class CoreSet:
               D_i = min_{j in s0 + S} |x_i - x_j|^2,  S += argmax over open i of D_i, b times.
               s0 the labelled images, x (n, d).
     Needs     ``embedding``.  Starts cold: the first is then the image nearest to the mean.
-    Cost      O(n (|s0| + b) d) time; O(n) memory and blocks of 64 MB beside the embedding,
-              which ``normalise`` copies.  Memory: at most 192 MB at 200,000 x 128.
+    Cost      O(n (|s0| + b) d) time, in one or few passes over the embedding; 16 MB and 40 bytes
+              an image beside it, and a copy with ``normalise``.  Memory: at most 24 MB at
+              200,000 x 128.
     Source    Sener & Savarese, ICLR 2018, Algorithm 1; greedy: Gonzalez 1985, within a factor 2.
     Here      exact to float64 whatever the embedding's type; images set aside are neither
               asked nor covered; of equally far ones a seeded draw decides.
