@@ -175,11 +175,14 @@ class Streams:
         spread = np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).astype(np.int64)
         self._fill = self._pair.fill(self._images.float(rows[spread]))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _order(self) -> Iterator[NDArray[np.int64]]:
         while True:
             mine = self._rng.choice(self._labelled, self._b)
-            free = next(self._rows) if self.n else np.empty(0, dtype=np.int64)
-            x = self._images.float(np.concatenate([mine, free]))
+            yield np.concatenate([mine, next(self._rows)]) if self.n else mine
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows, x in self._images.stream(self._order()):  # read ahead where they are not kept
+            mine, free = rows[: self._b], rows[self._b :]
             weak = self._pair.weak(x, self._draws, self._fill)
             views = [weak]
             if self.n:  # the strong view starts from the image itself, with draws of its own

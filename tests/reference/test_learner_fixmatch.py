@@ -23,7 +23,7 @@ from handful.randaugment import PAIRS, Pair
 from handful.recipes import combine, recipe
 from handful.semisupervised import Average, ConsistencyOptions, Streams, begin, mixed, optimiser
 from handful.testing.learners import TinyPool, tiny_pool, view_of
-from handful.training import seeded
+from handful.training import Images, seeded
 
 QUICK = FixMatchOptions(schedule="fast", steps=4, batch_size=4, mu=2, lr=0.03)
 FLEX = FlexMatchOptions(schedule="fast", steps=4, batch_size=4, mu=2, lr=0.03)
@@ -137,6 +137,17 @@ def test_an_image_that_cannot_be_decoded_is_in_neither_stream():
     assert streams.n == 22
     assert not {2, 7} & {int(r) for b in batches for r in b.rows}
     assert {int(c) for b in batches for c in b.y} == {0, 1}
+
+
+def test_images_that_are_read_as_they_come_give_the_same_network():
+    pool, truth = tiny_pool()
+    view = view_of(pool, truth, range(9))
+    kept, _ = fit(FixMatch, QUICK, view)
+    learner = FixMatch(QUICK)
+    learner.model._images = Images(pool, keep_bytes=0)
+    assert not learner.model.source(pool).kept
+    learner.fit(view, np.random.default_rng(0), Silent())
+    assert np.array_equal(kept.predict(pool.images), learner.predict(pool.images))
 
 
 def test_a_small_pool_is_a_batch_of_its_own():

@@ -31,7 +31,7 @@ class WideResNet(nn.Module):
     """WRN-``depth``-``widen`` for images ``(B, C, H, W)`` of 8x8 and more, any number of classes.
 
     ``forward(x) -> logits (B, K)``; ``embed(x) -> (B, 64 widen)``, the mean over all places.
-    28-2 for RGB and K = 10 has 1,467,610 weights.  Cost: .2 GFLOP for 32x32.
+    28-2 for RGB and K = 10 has 1,467,610 weights.  Cost: .2 G multiply-adds for 32x32.
     """
 
     def __init__(self, channels: int, n_classes: int, *, depth: int = 28, widen: int = 2) -> None:
@@ -95,11 +95,14 @@ class _Block(nn.Module):
 
 
 class SlimCNN(nn.Module):
-    """Three convolutions for a CPU: a hundredth of the work of WRN-28-2;
-    24,058 weights, K = 10.
+    """Three convolutions for a CPU: 24,058 weights for gray and K = 10.
 
-    ``conv 3x3, 16 (half from 24 pixels on) - conv 3x3, 32 - max-pool 2 - conv 3x3, 64 - mean -
-    linear``, batch-norm and ReLU behind each convolution.  ``embed(x) -> (B, 64)``.
+    A hundredth of the work of WRN-28-2; batch-norm and ReLU behind each convolution::
+
+        conv 3x3, 16 (half from 24 pixels on) - conv 3x3, 32 - max-pool 2 - conv 3x3, 64 - mean -
+        linear
+
+    ``forward(x) -> logits (B, K)``; ``embed(x) -> (B, 64)``.
     """
 
     def __init__(self, channels: int, n_classes: int, *, side: int, width: int = 16) -> None:
