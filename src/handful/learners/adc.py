@@ -56,7 +56,7 @@ from handful.types import Array, Fit, Snapshot, View, Weights
 
 __all__ = ["ADC", "ADCOptions"]
 
-HEAD_LR = 1e-2  # of the head alone, at the start: one linear layer on k-means' own ground
+EMPTY = -10.0  # first logit of a cluster that k-means could not fill
 log = logging.getLogger(__name__)
 
 
@@ -65,7 +65,7 @@ class ADCOptions(AutoEncoderOptions):
     """The reconstruction of ADC; ``None`` is settled by ``schedule``."""
 
     beta: float = 1.0  # weight of the pairs that nobody answered
-    head_epochs: int = 5  # of the head on the clusters of k-means, before any answer
+    head_epochs: int = 5  # of the head on the clusters of k-means, whose rule it starts as
     epochs: int | None = None  # of a round: 50 published, 10 fast
     pair_lr: float = 1e-3  # of Adam
     n_images: int = 128  # of a step, for L_self
@@ -142,11 +142,19 @@ class ADC:
         """The head learns the clusters that k-means finds in the encoder's space."""
         o, z = self.options, self.space.z()
         found = geometry.kmeans(z.numpy(), k, rng, n_init=o.n_init)
+        mu = np.zeros((k, z.shape[1]), dtype=np.float32)
+        mu[: len(found.centres)] = found.centres
+        s2 = max(found.inertia / len(z), 1e-6)
         with seeded(rng):
-            head = self._head = nn.Linear(z.shape[1], k).to(self.space.device)
+            head = self._head = nn.Linear(z.shape[1], k)
+        with torch.no_grad():  # -||z - mu||^2 / s^2, less what all clusters share
+            head.weight.copy_(torch.from_numpy(2 * mu / s2))
+            head.bias.copy_(torch.from_numpy(-np.square(mu).sum(axis=1) / s2))
+            head.bias[len(found.centres) :] = EMPTY  # images that repeat: fewer centres
+        head.to(self.space.device)
         x = z.to(self.space.device)
         y = torch.from_numpy(found.labels).to(self.space.device)
-        optimizer = torch.optim.Adam(head.parameters(), lr=HEAD_LR)
+        optimizer = torch.optim.Adam(head.parameters(), lr=o.pair_lr)
         losses = Meter()
         for _ in range(o.head_epochs):
             for rows in batches(len(x), o.n_images, rng):

@@ -145,6 +145,7 @@ class SDEC:
         encoder, optimizer = accelerator.setup(space.network.encoder, self._optimizer())
         draws, margin = torch_generator(rng), self._margin()
         hard: Tensor | None = None
+        figures: dict[str, float] = {}
         last, p = self._place(), torch.empty(0)
         space.network.train()
         with progress.task("clustering", steps, "steps") as task:
@@ -153,8 +154,10 @@ class SDEC:
                     p, now = self._refresh(step, last)
                     last = self._place()
                     changed = 1.0 if hard is None else float((now != hard).float().mean())
-                    figures = meter.means() | {"changed": changed}
-                    progress.log("clustering", step, assignment=now.numpy(), **figures)
+                    figures = meter.means()
+                    progress.log(
+                        "clustering", step, assignment=now.numpy(), changed=changed, **figures
+                    )
                     meter.restart()
                     if hard is not None and changed < o.tol:
                         break
@@ -180,7 +183,7 @@ class SDEC:
                 meter.add(len(whole), {**losses, "length": length})
                 task.advance(1)
         space.moved()
-        return meter.means()
+        return meter.means() or figures
 
     def _refresh(self, step: int, last: Weights) -> tuple[Tensor, Tensor]:
         """P and the hard clusters of all images; back to the refresh before where it diverged."""
