@@ -70,13 +70,14 @@ def test_worked_numbers_of_the_graph() -> None:
 
 
 def test_worked_numbers_of_the_network() -> None:
-    network = worked_network()
-    H, o = network(CosineGraph(V), V)
+    network, graph = worked_network(), CosineGraph(V)
+    H, o = network(graph, graph(V))
     close(H, [[1.067238, 0], [1.008354, 0.068481], [0.945301, 0.217670], [0.723186, 0.519492],
               [0.828022, 0.394839]])  # fmt: skip
     f = o.sigmoid()
     close(f, [0.795828, 0.766551, 0.741784, 0.675460, 0.705057])
-    _, of_columns = network(CosineGraph(V, adjacency_norm="column"), V)
+    columns = CosineGraph(V, adjacency_norm="column")
+    _, of_columns = network(columns, columns(V))
     close(of_columns.sigmoid(), [0.728193, 0.805426, 0.782323, 0.647364, 0.718957])
     loss = labelled_loss(o, LABELLED)
     close(loss, 2.129937)
@@ -92,23 +93,24 @@ class Worked:
 
     def _trained(self, v: np.ndarray, labelled: np.ndarray, rng: Any) -> tuple[Any, Any]:
         assert labelled.tolist() == LABELLED.tolist()
-        x = torch.from_numpy(v)
-        H, o = worked_network()(CosineGraph(x), x)
+        graph = CosineGraph(torch.from_numpy(v))
+        H, o = worked_network()(graph, graph(graph.v))
         return H.detach().numpy(), o.sigmoid().detach().numpy()
 
 
 def test_worked_numbers_of_the_picks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SequentialGCN, "_trained", Worked._trained)
     snapshot = Snapshot.from_arrays(known=np.array([-1, -1, -1, 0, 0]), embedding=V.numpy())
-    _, o = worked_network()(CosineGraph(V), V)
-    away = np.abs(o.sigmoid().detach().numpy() - 0.1)[:3]
+    graph = CosineGraph(V)
+    of_graph, o = (t.detach() for t in worked_network()(graph, graph(V)))
+    away = np.abs(o.sigmoid().numpy() - 0.1)[:3]
     close(away, [0.695828, 0.666551, 0.641784])
     rng = rng_for(0, 0, "q")
     assert UncertainGCN().select(snapshot, 1, rng).rows.tolist() == [2]
     assert top_k(away, 1, rng).tolist() == [0]  # the other end
     picks = CoreGCN().select(snapshot, 1, rng)
     assert picks.rows.tolist() == [0]
-    H = worked_network()(CosineGraph(V), V)[0].detach().numpy()
+    H = of_graph.numpy()
     nearest = np.linalg.norm(H[:3, None] - H[None, 3:], axis=2).min(axis=1)
     close(nearest, [0.461652, 0.372866, 0.212469])
     two = CoreGCN().select(snapshot, 2, rng)
@@ -188,17 +190,17 @@ def test_the_loss_against_its_slow_twin_and_far_out() -> None:
 
 
 def test_dropout_is_for_training_alone() -> None:
-    network = worked_network()
-    graph = CosineGraph(V)
+    network, graph = worked_network(), CosineGraph(V)
+    AV = graph(V)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network.train()
-        H, o = network(graph, V)
-        still = [network(graph, V)[1] for _ in range(4)]
+        H, o = network(graph, AV)
+        still = [network(graph, AV)[1] for _ in range(4)]
     assert len({tuple(s.tolist()) for s in still}) > 1
-    quiet = network.eval()(graph, V)
+    quiet = network.eval()(graph, AV)
     assert torch.equal(quiet[0], H)
-    assert torch.equal(quiet[1], network(graph, V)[1])
+    assert torch.equal(quiet[1], network(graph, AV)[1])
     assert not torch.equal(quiet[1], o)
 
 

@@ -63,7 +63,10 @@ class CosineGraph:
 
 
 class GCN(nn.Module):
-    """Two layers: ``forward(graph, v (n, d)) -> H (n, hidden), o (n,)``; dropout between them."""
+    """Two layers: ``forward(graph, A V (n, d)) -> H (n, hidden), o (n,)``; dropout between them.
+
+    ``A V`` never changes: it is made once, not at each step.
+    """
 
     def __init__(self, d: int, *, hidden: int = 128, dropout: float = 0.3) -> None:
         super().__init__()
@@ -71,8 +74,8 @@ class GCN(nn.Module):
         self.W2, self.b2 = _uniform(hidden, 1), _uniform(1)
         self.dropout = dropout
 
-    def forward(self, graph: CosineGraph, v: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = F.relu(graph(v @ self.W1) + self.b1)
+    def forward(self, graph: CosineGraph, AV: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = F.relu(AV @ self.W1 + self.b1)
         dropped = F.dropout(hidden, self.dropout, self.training)
         # A (H W2), not (A H) W2: the same numbers for 1 / hidden of the work
         o = graph(dropped @ self.W2) + self.b2

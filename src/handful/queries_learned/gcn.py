@@ -23,11 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SequentialGCN:
-    """The graph network of both rules, trained from scratch at every query.
-
-    A rule does not see the recipe's schedule: published are ``hidden`` 128, ``steps`` 200 and
-    ``project`` 0; the defaults are fast.
-    """
+    """The graph network of both rules, trained from scratch at every query."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"embedding"})
     name: ClassVar[str]
@@ -81,21 +77,22 @@ class SequentialGCN:
         v = projected(v, self.project)
         x = torch.from_numpy(v).float().to(device_for())
         graph, mine = CosineGraph(x, **shape), torch.from_numpy(labelled).to(x.device)
+        AV = graph(x)
         with seeded(rng):
             network = GCN(x.shape[1], hidden=self.hidden, dropout=self.dropout).to(x.device)
             optimizer = torch.optim.Adam(
                 network.parameters(), lr=self.lr, weight_decay=self.weight_decay
             )
             for _ in range(self.steps):
-                loss = labelled_loss(network(graph, x)[1], mine, lam=self.lam)
+                loss = labelled_loss(network(graph, AV)[1], mine, lam=self.lam)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
         check_finite({"labelled": loss}, stage=self.name, step=self.steps, lr=self.lr)
         network.eval().double().cpu()
-        exact = torch.from_numpy(v)
+        exact = CosineGraph(torch.from_numpy(v), **shape)
         with torch.inference_mode():
-            H, o = network(CosineGraph(exact, **shape), exact)
+            H, o = network(exact, exact(exact.v))
         f = o.sigmoid().numpy()
         said = float(loss.detach()), f.min(), f.max()
         _log.info("%s: loss %.4f, f from %.3f to %.3f", self.name, *said)
@@ -122,6 +119,9 @@ class UncertainGCN(SequentialGCN):
               (1 + cosine) / 2, for their degrees may vanish.
     When      the embedding is good.  All nodes are neighbours, so f varies little: the order is
               that of f itself.
+
+    A rule does not see the recipe's schedule: published are ``hidden`` 128, ``steps`` 200 and
+    ``project`` 0, the defaults are fast.
     """
 
     cold: ClassVar[bool] = False
@@ -155,6 +155,8 @@ class CoreGCN(SequentialGCN):
     Source    Caramalau, Bhattarai & Kim, CVPR 2021; k-center greedy: Sener & Savarese, ICLR 2018.
     Here      dropout is off where distances are taken.  Memo: the ``radius`` after each pick.
     When      as core-set, on an embedding whose graph says more than its distances.
+
+    Published values and defaults of the network: as for `UncertainGCN`.
     """
 
     cold: ClassVar[bool] = True
