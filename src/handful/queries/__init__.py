@@ -50,7 +50,6 @@ __all__ = [
     "competence",
     "core_set",
     "dcom",
-    "disagreement",
     "discrepancies",
     "dsac",
     "entropies",
