@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
+from itertools import combinations
 
 import numpy as np
 import pytest
 
-from handful import queries
+from handful import geometry, queries
 from handful.errors import InputError, RecipeError
 from handful.geometry import _k_center as inside
 from handful.rng import rng_for
@@ -20,6 +21,14 @@ X = np.array([[0, 0], [1, 0], [0, 1], [4, 0], [5, 0], [4, 3], [0, 6], [20, 20]],
 
 class TestRobustCoreSet(QueryContract):
     rule = queries.CoreSet(outliers=0.1, normalise="l2", cold_start="random")
+
+
+class TestCoreSetByFacility(QueryContract):
+    rule = queries.CoreSet(objective="facility")
+
+
+class TestCoreSetToTheEnd(QueryContract):
+    rule = queries.CoreSet(solver="milp")
 
 
 class TestCoreSetByIndex(QueryContract):
@@ -82,6 +91,24 @@ def test_worked_robust_greedy():
     assert radii[1] == pytest.approx(3.162278, abs=5e-7)
 
 
+def test_worked_optimum():
+    rows, radii = chosen(2, 0, solver="milp")
+    assert radii == pytest.approx([5])
+    assert radius(X, [0, *rows]) == pytest.approx(5)
+    rows, radii = chosen(2, 0, solver="milp", outliers=1 / 8)
+    assert (rows, radii) == ([3, 6], pytest.approx([3]))
+    assert radius(X[:7], [0, 3, 6]) == pytest.approx(3)
+    assert radius(X[:7], [0, 6]) == pytest.approx(5)  # what greedy's {7, 6} leaves
+
+
+def test_worked_facility_location():
+    made = Snapshot.from_arrays(known=known(0), embedding=X)
+    rule = queries.CoreSet(objective="facility", ties="index")
+    picks = rule.select(made, 3, rng_for(0, 0, "query"))
+    assert picks.rows.tolist() == [7, 3, 6]
+    np.testing.assert_allclose(picks.memo["gain"], [28.284271, 10, 6], atol=5e-7)
+
+
 # --- brute force ---------------------------------------------------------------------------
 
 
@@ -100,22 +127,22 @@ def test_equals_a_brute_force_greedy_in_a_thousand_random_trials():
         assert rows == slow_greedy(x, labelled.tolist(), k, skip), f"trial {trial}"
 
 
-@pytest.mark.parametrize("labelled", [[], [3, 250]])
+@pytest.mark.parametrize("labelled", [[], [3, 120]])
 def test_neither_blocks_nor_the_pool_change_anything(monkeypatch, labelled):
     """The pool of the farthest rows is filled anew as soon as one outside may be farther."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(300, 5)).astype(np.float32)
-    x[200:] = x[:100]  # duplicates
-    want = slow_greedy(x, labelled, 40)
-    assert queries.core_set(x, known(*labelled, n=300), 40, ties="index").tolist() == want
+    x = rng.normal(size=(150, 5)).astype(np.float32)
+    x[100:] = x[:50]  # duplicates
+    want, skipped = slow_greedy(x, labelled, 20), slow_greedy(x, [0], 12, skip=5)
+    assert queries.core_set(x, known(*labelled, n=150), 20, ties="index").tolist() == want
     monkeypatch.setattr(inside, "CACHE", 100)
     monkeypatch.setattr(inside, "_TOGETHER", 2)
     for pool in (1, 3, 20):
         monkeypatch.setattr(inside, "_POOL", pool)
         monkeypatch.setattr(inside, "_POOL_BYTES", 0)
-        assert queries.core_set(x, known(*labelled, n=300), 40, ties="index").tolist() == want
-        skipped = queries.core_set(x, known(0, n=300), 20, ties="index", outliers=5 / 300)
-        assert skipped.tolist() == slow_greedy(x, [0], 20, skip=5)
+        assert queries.core_set(x, known(*labelled, n=150), 20, ties="index").tolist() == want
+        robust = queries.core_set(x, known(0, n=150), 12, ties="index", outliers=5.1 / 150)
+        assert robust.tolist() == skipped
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
@@ -135,6 +162,69 @@ def test_what_rounding_leaves_open_is_compared_in_float64():
     x = np.array([[0, 0, 0], [4096, 64, 64], [4097, 0, 0]], dtype=np.float32)
     assert queries.core_set(x, known(0, n=3), 1, ties="index").tolist() == [2]
     assert np.square(x).sum(axis=1).argmax() == 1
+
+
+def test_the_smallest_radius_equals_every_choice_tried():
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x, outliers = rng.normal(size=(9, 2)), seed % 3
+        labelled = [] if seed % 2 else [0]
+        left = np.setdiff1d(np.arange(9), labelled)
+        best = min(
+            np.sort(np.linalg.norm(x[:, None] - x[[*labelled, *some]], axis=2).min(axis=1))[
+                len(x) - 1 - outliers
+            ]
+            for some in combinations(left.tolist(), 3)
+        )
+        made = Snapshot.from_arrays(known=known(*labelled, n=9), embedding=x)
+        rule = queries.CoreSet(solver="milp", outliers=(outliers + 0.01) / 9)
+        picks = rule.select(made, 3, rng_for(0, 0, "query"))
+        assert picks.memo["radius"][0] == pytest.approx(best)
+        assert picks.memo["gap"] == 0
+        assert len(set(picks.rows) - set(labelled)) == 3
+
+
+def test_without_time_greedy_comes_back_with_its_gap():
+    free = np.ones(40, dtype=bool)
+    x, none = np.random.default_rng(0).normal(size=(40, 2)), np.empty(0, dtype=np.int64)
+    greedy = geometry.k_center(x, none, 4, rng_for(0, 0, "query"), free=free)
+    found = geometry.k_center_milp(x, none, 4, rng_for(0, 0, "query"), free=free, seconds=0)
+    assert found.rows.tolist() == sorted(greedy.rows.tolist())
+    assert found.radius == greedy.radii[-1]
+    assert 0 < found.gap <= 0.5
+
+
+def slow_facility(x, labelled, k):
+    d = np.sqrt(((x[:, None] - x) ** 2).sum(axis=2))
+    reach = d[:, labelled].min(axis=1) if len(labelled) else np.full(len(x), d.max())
+    picks: list[int] = []
+    for _ in range(k):
+        gains = np.maximum(reach[:, None] - d, 0).sum(axis=0)
+        gains[[*labelled, *picks]] = -1
+        picks.append(int(np.round(gains, 9).argmax()))
+        reach = np.minimum(reach, d[:, picks[-1]])
+    return picks
+
+
+@pytest.mark.parametrize("labelled", [[], [2, 9]])
+def test_lazy_facility_location_equals_the_plain_one(labelled):
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=(50, 3))
+        rows = queries.core_set(x, known(*labelled, n=50), 15, objective="facility", ties="index")
+        assert rows.tolist() == slow_facility(x, labelled, 15)
+
+
+def test_facility_location_on_a_sample_is_nearly_as_good(monkeypatch, caplog):
+    x = np.random.default_rng(0).normal(size=(400, 4))
+
+    def spread(rows):
+        return np.linalg.norm(x[:, None] - x[rows], axis=2).min(axis=1).mean()
+
+    whole = spread(queries.core_set(x, None, 12, objective="facility"))
+    monkeypatch.setattr("handful.queries._core_set.SERVED", 150)
+    with caplog.at_level(logging.INFO):
+        assert spread(queries.core_set(x, None, 12, objective="facility")) < 1.1 * whole
+    assert "150 of 400" in caplog.text
 
 
 # --- what it promises ----------------------------------------------------------------------
@@ -208,6 +298,10 @@ def test_what_cannot_be_is_refused():
     x[3, 1] = np.nan
     with pytest.raises(InputError, match="row 3 the first"):
         queries.core_set(x, known(0), 2)
+    with pytest.raises(RecipeError, match="knows no outliers"):
+        queries.CoreSet(objective="facility", outliers=0.1)
+    with pytest.raises(InputError, match="3001 images takes too long"):
+        queries.core_set(np.zeros((3001, 1)), None, 2, solver="milp")
     with pytest.raises(RecipeError, match="share of the images"):
         queries.CoreSet(outliers=1.0)
 

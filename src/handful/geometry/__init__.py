@@ -23,7 +23,9 @@ from handful.geometry._balls import (
 from handful.geometry._blocks import BLOCK_BYTES, row_blocks
 from handful.geometry._classes import hungarian, vote
 from handful.geometry._distances import nearest, squared_distances, unit_rows
+from handful.geometry._facility import Facilities, facility_location
 from handful.geometry._k_center import Centres, k_center
+from handful.geometry._k_center_milp import Optimum, k_center_milp
 from handful.geometry._kmeans import (
     class_means,
     kmeans,
@@ -39,15 +41,19 @@ __all__ = [
     "Balls",
     "Centres",
     "Clustering",
+    "Facilities",
     "Neighbours",
+    "Optimum",
     "ball_agreement",
     "ball_union",
     "class_means",
     "cluster_radius",
     "compactness",
     "constrained_kmeans",
+    "facility_location",
     "hungarian",
     "k_center",
+    "k_center_milp",
     "kmeans",
     "kmeans_plus_plus",
     "knn",
