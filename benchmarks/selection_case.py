@@ -194,7 +194,7 @@ def measure(go: Go, repeats: int) -> dict[str, Any]:
         cpu.append(process_time() - cores)
         if first is None:
             first, peak = found, status("VmHWM")  # ru_maxrss would be inherited
-    rows = first.rows if hasattr(first, "rows") else first
+    rows = getattr(first, "rows", first)
     return {
         "seconds": seconds,
         "cpu_seconds": cpu,

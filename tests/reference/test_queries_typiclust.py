@@ -240,6 +240,25 @@ def test_zero_vectors_and_few_distinct_points():
     assert len(set(queries.typiclust(x, None, 9).tolist())) == 9
 
 
+def test_clusters_that_run_out_give_nobody_twice():
+    """A defect of others: 16 distinct picks of 20 where five images are repeated ten times."""
+    x = np.random.default_rng(0).normal(size=(5, 4))[np.arange(50) % 5]
+    rows = queries.typiclust(x, None, 20)
+    assert len(set(rows.tolist())) == 20
+    free = np.arange(200) % 7 == 0  # 29 of 200 may be asked
+    made = Snapshot.from_arrays(open=free, embedding=blobs()[0])
+    picks = queries.TypiClust().select(made, 25, rng_for(0, 0, "query"))
+    assert len(set(picks.ids)) == 25
+    assert free[picks.rows].all()
+
+
+def test_every_cluster_has_a_label_already():
+    """A defect of others: no cluster is left for the first pick, and none is named."""
+    x = np.ones((30, 3), dtype=np.float32)
+    assert len(set(queries.typiclust(x, known(0, 1, n=30), 4).tolist())) == 4
+    assert given(2, 0, 6, 13) == slow_typiclust(X, GROUPS, [0, 6, 13], 2)
+
+
 def test_images_set_aside_are_never_asked():
     x, truth = blobs(40)
     groups = np.eye(4, dtype=np.float32)[truth]
