@@ -1,1 +1,65 @@
-export {};
+import { render } from "preact";
+import { useEffect } from "preact/hooks";
+import { api, Refused } from "./app/api";
+import { ModelContext, useApp } from "./app/context";
+import { listenToKeys } from "./app/keyboard";
+import { Model } from "./app/model";
+import { Frame } from "./parts/Frame";
+import { Classes } from "./screens/Classes";
+import { Export } from "./screens/Export";
+import { History } from "./screens/History";
+import { Keys } from "./screens/Keys";
+import { Pictures } from "./screens/Pictures";
+import { Problems } from "./screens/Problems";
+import { Queue } from "./screens/Queue";
+
+const SCREENS = {
+  queue: Queue, pictures: Pictures, classes: Classes, export: Export, problems: Problems,
+  history: History, keys: Keys,
+};
+
+function Page({ model }: { model: Model }) {
+  return (
+    <ModelContext.Provider value={model}>
+      <Work />
+    </ModelContext.Provider>
+  );
+}
+
+function Work() {
+  const screen = useApp((app) => app.address.screen);
+  const folder = useApp((app) => app.state?.project.folder ?? "");
+  useEffect(() => {
+    document.title = folder ? `${folder} – handful` : "handful";
+  }, [folder]);
+  const Screen = SCREENS[screen];
+  return (
+    <Frame>
+      <Screen key={screen} />
+    </Frame>
+  );
+}
+
+function Shut({ text }: { text: string }) {
+  return (
+    <main class="empty">
+      <p role="alert">{text}</p>
+      <button type="button" onClick={() => location.reload()}>Try again</button>
+    </main>
+  );
+}
+
+async function start(): Promise<void> {
+  const root = document.getElementById("page")!;
+  try {
+    const model = new Model(await api.state());
+    listenToKeys(model);
+    model.start();
+    render(<Page model={model} />, root);
+  } catch (error) {
+    const gone = "handful is not running any more. Run the same command to go on.";
+    render(<Shut text={error instanceof Refused ? error.message : gone} />, root);
+  }
+}
+
+void start();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { format, parse } from "../src/logic/address";
+import { asked, format, parse } from "../src/logic/address";
 import { linesFor } from "../src/logic/box";
 import { GAP, between, moved, scrollFor, shapeOf, windowOf } from "../src/logic/grid";
 import { LOOKS, lookClass, lookName, lookOf } from "../src/logic/looks";
@@ -222,7 +222,7 @@ describe("the address", () => {
   it("goes there and back", () => {
     for (const hash of [
       "#/queue", "#/queue?mode=later", "#/pictures?state=labelled&class=3&sort=-name",
-      "#/pictures?name=%26a+b%23", "#/classes", "#/problems", "#/export", "#/keys", "#/history",
+      "#/pictures?folder=deep%2F%26a+b%23", "#/pictures?missing=yes", "#/classes", "#/problems", "#/export", "#/keys", "#/history",
     ]) {
       expect(format(parse(hash))).toBe(hash);
     }
@@ -233,6 +233,14 @@ describe("the address", () => {
       screen: "queue", filter: {}, sort: "name", mode: "random",
     });
     expect(parse("")).toMatchObject({ screen: "queue" });
+    expect(parse("#/pictures?sort=luck").sort).toBe("name");
+  });
+
+  it("asks the server for what it says", () => {
+    expect(asked(parse("#/pictures?state=unsure&class=3&folder=deep").filter)).toEqual({
+      state: ["unsure"], class: [3], folder: "deep", presence: ["here"],
+    });
+    expect(asked({ missing: true })).toEqual({ presence: ["missing"] });
   });
 });
 
@@ -260,6 +268,7 @@ describe("the sentences", () => {
     expect(texts.queueEnd(14, 6)).toBe("The queue is finished. Left: 14 later, 6 unsure.");
     expect(texts.tooMany(10_000)).toBeNull();
     expect(texts.tooMany(10_001)).toMatch(/10,001 pictures/);
+    expect(texts.undoOffer("x", "Cmd+Z")).toBe("Undo (Cmd+Z): x");
     expect(texts.scope(35)).toBe("Label 35 selected");
     expect(texts.found(20000, "plankton")).toMatch(/^20,000 pictures found in plankton\. Nothing leaves/);
   });

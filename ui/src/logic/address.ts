@@ -6,6 +6,8 @@
  * Everything that decides what is in view is in the address and survives a reload.
  */
 
+import type { Filter as Asked } from "../api.types";
+
 export const SCREENS = [
   "queue", "pictures", "classes", "export", "problems", "history", "keys",
 ] as const;
@@ -19,17 +21,20 @@ export type Mode = (typeof MODES)[number];
 export interface Filter {
   state?: State;
   class?: number;
-  name?: string; // part of the file's name
+  folder?: string; // relative, with everything below it
+  missing?: boolean; // files that are no longer there
 }
 
 export interface Address {
   screen: Screen;
   filter: Filter;
-  sort: string;
+  sort: Sort;
   mode: Mode;
 }
 
-export const DEFAULT_SORT = "name";
+export const SORTS = ["name", "-name", "-time", "time"] as const;
+export type Sort = (typeof SORTS)[number];
+export const DEFAULT_SORT: Sort = "name";
 
 export function parse(hash: string): Address {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
@@ -40,24 +45,35 @@ export function parse(hash: string): Address {
   if (state) filter.state = state;
   const id = fields.get("class");
   if (id !== null && /^\d+$/.test(id)) filter.class = Number(id);
-  const name = fields.get("name")?.trim();
-  if (name) filter.name = name;
+  const folder = fields.get("folder");
+  if (folder) filter.folder = folder;
+  if (fields.get("missing") === "yes") filter.missing = true;
   return {
     screen,
     filter,
-    sort: fields.get("sort") || DEFAULT_SORT,
+    sort: SORTS.find((s) => s === fields.get("sort")) ?? DEFAULT_SORT,
     mode: MODES.find((m) => m === fields.get("mode")) ?? "random",
   };
 }
 
 export function format(address: Partial<Address> & { screen: Screen }): string {
   const fields = new URLSearchParams();
-  const { state, class: id, name } = address.filter ?? {};
+  const { state, class: id, folder, missing } = address.filter ?? {};
   if (state) fields.set("state", state);
   if (id !== undefined) fields.set("class", String(id));
-  if (name) fields.set("name", name);
+  if (folder) fields.set("folder", folder);
+  if (missing) fields.set("missing", "yes");
   if (address.sort && address.sort !== DEFAULT_SORT) fields.set("sort", address.sort);
   if (address.mode && address.mode !== "random") fields.set("mode", address.mode);
   const query = fields.toString();
   return `#/${address.screen}${query ? `?${query}` : ""}`;
+}
+
+/** The filter as the server takes it. */
+export function asked(filter: Filter): Asked {
+  const wanted: Asked = { presence: [filter.missing ? "missing" : "here"] };
+  if (filter.state) wanted.state = [filter.state];
+  if (filter.class !== undefined) wanted.class = [filter.class];
+  if (filter.folder !== undefined) wanted.folder = filter.folder;
+  return wanted;
 }

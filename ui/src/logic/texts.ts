@@ -1,9 +1,15 @@
+import { duration } from "./pace";
+
 /** The sentences of the page.  Plain words, the number always with what it counts. */
 
 const NUMBER = new Intl.NumberFormat("en");
 
 export function count(n: number): string {
   return NUMBER.format(n);
+}
+
+export function time(seconds: number): string {
+  return duration(seconds * 1000);
 }
 
 export function pictures(n: number): string {
@@ -23,12 +29,8 @@ export function answered(n: number, answer: { name?: string; state?: string }): 
   return `${images} set to ${STATE_WORDS[answer.state ?? ""] ?? answer.state}`;
 }
 
-export function undoOffer(text: string): string {
-  return `Undo (Ctrl+Z): ${text}`;
-}
-
-export function partly(undone: number, all: number): string {
-  return `Undone for ${count(undone)} of ${count(all)}. Later answers of others stay.`;
+export function undoOffer(text: string, key = "Ctrl+Z"): string {
+  return `Undo (${key}): ${text}`;
 }
 
 /** The storage mark of the top bar. */
@@ -59,8 +61,8 @@ export function queueEnd(later: number, unsure: number): string {
   return `The queue is finished. Left: ${count(later)} later, ${count(unsure)} unsure.`;
 }
 
-export function scope(n: number, name?: string): string {
-  return name === undefined ? `Label ${count(n)} selected` : `Label ${count(n)} selected: ${name}`;
+export function scope(n: number): string {
+  return `Label ${count(n)} selected`;
 }
 
 /** Why a selection cannot be answered at once, or null. */

@@ -1,0 +1,234 @@
+"""A headless Chromium driven over its debugging pipe: no driver, no package, no open port.
+
+    with Chromium() as browser:
+        browser.size(1280, 720)
+        browser.go("http://127.0.0.1:8765/")
+        browser.until("document.querySelector('[data-testid=tile]')")
+        browser.press("1")
+        Path("shot.png").write_bytes(browser.shot())
+
+Every console error, failed request and unhandled rejection is kept in ``faults``, every
+address asked for in ``requests``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+SWITCHES = (
+    "--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--hide-scrollbars",
+    "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-extensions", "--mute-audio", "--disable-features=Translate,OptimizationHints",
+    "--no-sandbox",  # tests run as root in containers; the pages shown are our own
+)  # fmt: skip
+CODES = {
+    " ": ("Space", 32), "Enter": ("Enter", 13), "Escape": ("Escape", 27),
+    "Backspace": ("Backspace", 8), "Delete": ("Delete", 46), "Tab": ("Tab", 9),
+    "ArrowLeft": ("ArrowLeft", 37), "ArrowUp": ("ArrowUp", 38),
+    "ArrowRight": ("ArrowRight", 39), "ArrowDown": ("ArrowDown", 40),
+    "Home": ("Home", 36), "End": ("End", 35), "/": ("Slash", 191), "?": ("Slash", 191),
+}  # fmt: skip
+MODIFIERS = {"Alt": 1, "Ctrl": 2, "Meta": 4, "Shift": 8}
+
+
+def found() -> str | None:
+    """The browser on this machine, or None."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class BrowserError(RuntimeError):
+    """The browser refused, died, or waited too long."""
+
+
+class Chromium:
+    """One page of one browser.  Calls wait for their answer, 30 s at most."""
+
+    def __init__(self, *, patience: float = 30.0) -> None:
+        program = found()
+        if program is None:
+            raise BrowserError(f"no browser: none of {', '.join(NAMES)} is on the path")
+        self.patience = patience
+        self.faults: list[str] = []
+        self.requests: list[str] = []
+        self._buffer, self._last, self._session = b"", 0, ""
+        self._profile = tempfile.mkdtemp(prefix="handful-chromium-")
+        there, self._write = os.pipe()
+        self._read, back = os.pipe()
+
+        def hand_over() -> None:  # the browser reads its orders on 3 and answers on 4
+            os.dup2(there, 3)
+            os.dup2(back, 4)
+
+        there, back = _above(there), _above(back)
+        self._process = subprocess.Popen(
+            [program, *SWITCHES, f"--user-data-dir={self._profile}", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hand_over,
+            pass_fds=(3, 4, there, back),
+        )  # fmt: skip
+        os.close(there)
+        os.close(back)
+        self._attach()
+
+    def _attach(self) -> None:
+        targets = self._call("Target.getTargets")["targetInfos"]
+        page = next(t["targetId"] for t in targets if t["type"] == "page")
+        answer = self._call("Target.attachToTarget", targetId=page, flatten=True)
+        self._session = answer["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self._call(f"{domain}.enable")
+
+    def __enter__(self) -> Chromium:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the browser and remove its profile."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._write)
+        os.close(self._read)
+        shutil.rmtree(self._profile, ignore_errors=True)
+
+    # ------------------------------------------------------------ what one does with a page
+
+    def size(self, width: int, height: int, *, touch: bool = False) -> None:
+        self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height,
+            deviceScaleFactor=1, mobile=touch,
+        )  # fmt: skip
+        self._call("Emulation.setTouchEmulationEnabled", enabled=touch)
+
+    def media(self, **features: str) -> None:
+        """``media(prefers_color_scheme="dark")`` and the like."""
+        wanted = [{"name": k.replace("_", "-"), "value": v} for k, v in features.items()]
+        self._call("Emulation.setEmulatedMedia", features=wanted)
+
+    def go(self, address: str) -> None:
+        answer = self._call("Page.navigate", url=address)
+        if answer.get("errorText"):
+            raise BrowserError(f"{address}: {answer['errorText']}")
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page; promises are waited for."""
+        answer = self._call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
+        if "exceptionDetails" in answer:
+            details = answer["exceptionDetails"]
+            raise BrowserError(details.get("exception", {}).get("description", str(details)))
+        return answer["result"].get("value")
+
+    def until(self, script: str, *, seconds: float = 10.0) -> float:
+        """Wait until an expression is true; the seconds that it took."""
+        start = time.monotonic()
+        while not self.run(f"Boolean({script})"):
+            if time.monotonic() - start > seconds:
+                raise BrowserError(f"after {seconds} s still not: {script}")
+            time.sleep(0.01)
+        return time.monotonic() - start
+
+    def press(self, chord: str) -> None:
+        """A key or chord: ``1``, ``Enter``, ``Shift+Q``, ``Ctrl+Shift+Z``."""
+        *held, key = chord.split("+") if chord != "+" else ["+"]
+        code, number = CODES.get(key, ("", 0))
+        if not code and key.isdigit():
+            code, number = f"Digit{key}", ord(key)
+        elif not code:
+            code, number = f"Key{key.upper()}", ord(key.upper())
+        event: dict[str, Any] = {
+            "key": key, "code": code, "windowsVirtualKeyCode": number,
+            "modifiers": sum(MODIFIERS[name] for name in held),
+        }  # fmt: skip
+        writes = {"text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {}
+        if "Ctrl" in held:
+            writes = {}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **event, **writes)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    def type(self, text: str) -> None:
+        self._call("Input.insertText", text=text)
+
+    def click(self, selector: str) -> None:
+        place = self.run(
+            f"(() => {{ const r = document.querySelector({json.dumps(selector)})"
+            ".getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call(
+                "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left",
+                clickCount=1,
+            )  # fmt: skip
+
+    def shot(self) -> bytes:
+        """The page as PNG."""
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+
+    # ------------------------------------------------------------ the pipe
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._last += 1
+        message: dict[str, Any] = {"id": self._last, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        end = time.monotonic() + self.patience
+        while True:
+            answer = self._next(end, method)
+            if answer.get("id") == self._last:
+                if "error" in answer:
+                    raise BrowserError(f"{method}: {answer['error']['message']}")
+                result: dict[str, Any] = answer["result"]
+                return result
+            self._note(answer)
+
+    def _next(self, end: float, method: str) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._read], [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                raise BrowserError(f"{method}: no answer in {self.patience} s")
+            data = os.read(self._read, 1 << 20)
+            if not data:
+                raise BrowserError(f"{method}: the browser has ended")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\0")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _note(self, event: dict[str, Any]) -> None:
+        kind, what = event.get("method"), event.get("params", {})
+        if kind == "Network.requestWillBeSent":
+            self.requests.append(what["request"]["url"])
+        elif kind == "Runtime.exceptionThrown":
+            details = what["exceptionDetails"]
+            self.faults.append(details.get("exception", {}).get("description", details["text"]))
+        elif kind == "Runtime.consoleAPICalled" and what["type"] == "error":
+            self.faults.append(" ".join(str(a.get("value", "")) for a in what["args"]))
+        elif kind == "Log.entryAdded" and what["entry"]["level"] == "error":
+            self.faults.append(f"{what['entry']['text']} {what['entry'].get('url', '')}")
+
+
+def _above(descriptor: int) -> int:
+    """The same end of a pipe under a number above those that the browser expects."""
+    kept = []
+    while descriptor in (3, 4):
+        kept.append(descriptor)
+        descriptor = os.dup(descriptor)
+    for old in kept:
+        os.close(old)
+    return descriptor

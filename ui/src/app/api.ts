@@ -1,0 +1,92 @@
+/** The only place that talks to the server: this computer's, and no other. */
+
+import type {
+  ClassChange, ClassMade, Detail, ExportDone, ExportOptions, Failure, Filter, History, NewClass,
+  Page, Problems, Queue, RescanStarted, State,
+} from "../api.types";
+import type { Reply } from "../logic/outbox";
+
+const PREFIX = "/api/v1";
+
+/** A request that the server refused; the text is ready to be shown. */
+export class Refused extends Error {
+  constructor(readonly status: number, readonly failure: Failure) {
+    super(failure.text);
+  }
+}
+
+/** A request that nobody answered. */
+export class Unreachable extends Error {}
+
+async function ask(method: string, path: string, body?: unknown): Promise<Reply> {
+  const options: RequestInit = { method, credentials: "same-origin", cache: "no-store" };
+  if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "Content-Type": "application/json", "X-Handful": "1" };
+  }
+  const response = await fetch(PREFIX + path, options);
+  const text = await response.text();
+  let parsed: unknown = {};
+  try {
+    parsed = text ? JSON.parse(text) : {};
+  } catch {
+    parsed = { error: { id: "", text: `The program answered ${response.status} without a reason.` } };
+  }
+  return { status: response.status, body: parsed as Record<string, unknown> };
+}
+
+async function must<T>(method: string, path: string, body?: unknown): Promise<T> {
+  let reply: Reply;
+  try {
+    reply = await ask(method, path, body);
+  } catch (error) {
+    throw new Unreachable(String(error));
+  }
+  if (reply.status >= 400) {
+    const failure = reply.body["error"] as Failure | undefined;
+    throw new Refused(reply.status, failure ?? { id: "", text: `Refused (${reply.status}).` });
+  }
+  return reply.body as T;
+}
+
+function query(fields: Record<string, string | number | null | undefined>): string {
+  const given = Object.entries(fields).filter(([, value]) => value !== null && value !== undefined);
+  const text = new URLSearchParams(given.map(([k, v]) => [k, String(v)])).toString();
+  return text ? `?${text}` : "";
+}
+
+export const api = {
+  send: (path: string, body: unknown): Promise<Reply> => ask("POST", path, body),
+  state: () => must<State>("GET", "/state"),
+  images: (filter: Filter, sort: string, cursor: string | null, limit: number) =>
+    must<Page>("GET", `/images${query({
+      filter: Object.keys(filter).length ? JSON.stringify(filter) : null, sort, cursor, limit,
+    })}`),
+  image: (id: string) => must<Detail>("GET", `/images/${id}`),
+  queue: (n: number, mode: string, cursor: string | null) =>
+    must<Queue>("GET", `/queue${query({ n, mode, cursor })}`),
+  history: (cursor: string | null) => must<History>("GET", `/history${query({ cursor, limit: 50 })}`),
+  newClass: (body: NewClass) => must<ClassMade>("POST", "/classes", body),
+  changeClass: (id: number, body: ClassChange) => must<ClassMade>("PATCH", `/classes/${id}`, body),
+  mergeClass: (id: number, body: { id: string; seen_rev: number; into: number }) =>
+    must<ClassMade>("POST", `/classes/${id}/merge`, body),
+  archiveClass: (id: number, body: { id: string; seen_rev: number }) =>
+    must<ClassMade>("POST", `/classes/${id}/archive`, body),
+  problems: (cursor: string | null) => must<Problems>("GET", `/problems${query({ cursor })}`),
+  rescan: (ids?: string[]) => must<RescanStarted>("POST", "/rescan", ids ? { ids } : {}),
+  export: (options: ExportOptions) => must<ExportDone>("POST", "/export", options),
+};
+
+export type Side = 96 | 192 | 384;
+
+export function thumbnail(picture: { id: string; v: string | null }, side: Side): string {
+  return `${PREFIX}/t/${picture.id}/${side}${query({ v: picture.v })}`;
+}
+
+export function full(picture: { id: string; v: string | null }, pixels = false): string {
+  return `${PREFIX}/full/${picture.id}${query({ v: picture.v, px: pixels ? 1 : null })}`;
+}
+
+export function stream(): EventSource {
+  return new EventSource(`${PREFIX}/stream`);
+}

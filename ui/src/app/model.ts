@@ -1,0 +1,497 @@
+/** The page as it stands, and everything a person can do to it. */
+
+import type {
+  Answered, ClassInfo, ClassMade, Counts, Done, HistoryLine, State, StreamCounts, StreamTasks,
+  Undone,
+} from "../api.types";
+import { format, parse, type Address } from "../logic/address";
+import { freeKey } from "../logic/keys";
+import { sameName } from "../logic/names";
+import { Outbox, type Json, type Outcome, type Shelf, type Status } from "../logic/outbox";
+import { withChanges, withClassChanges, type Change, type Standing } from "../logic/overlay";
+import { Pace } from "../logic/pace";
+import * as queue from "../logic/queue";
+import * as texts from "../logic/texts";
+import { api, Refused } from "./api";
+import { listen, type News } from "./live";
+import { Observable } from "./observable";
+import { dress, load, save, type Settings } from "./settings";
+
+export interface Note {
+  text: string;
+  kind: "plain" | "careful";
+}
+
+export interface App {
+  state: State | null;
+  shut: string | null; // why there is nothing to show at all
+  status: Status;
+  live: boolean;
+  note: Note | null;
+  said: string; // for those who listen
+  address: Address;
+  settings: Settings;
+  line: queue.Line;
+  served: { mode: string; cursor: string | null; over: boolean; loading: boolean };
+  order: readonly string[]; // events of this page, as answered
+  provisional: readonly ClassInfo[]; // typed here, not yet known to the server
+  overlay: ReadonlyMap<string, Standing>; // pictures answered here, as they are now
+  waiting: readonly { id: string; changes: readonly Change[]; text: string }[];
+  started: boolean; // the start strip was closed
+  flash: string; // the answer that was given a moment ago
+  reload: number; // counts up when pictures on screen must be asked for again
+}
+
+/** What an answer is about: a picture with what is known of it. */
+export interface Subject {
+  id: string;
+  state?: string;
+  class?: number | null;
+  source?: string | null;
+}
+
+export type Reply = { class: number } | { name: string } | { state: string };
+
+const SERVE = 40;
+const LOW = 25; // fetch more when fewer are ahead: no key outruns the queue
+const FLASH = 120; // ms
+const REFRESH = 1500; // ms after the last answer, for exact counts of classes
+
+export class Model {
+  readonly app: Observable<App>;
+  readonly outbox: Outbox;
+  private readonly pace = new Pace();
+  private readonly taken = new Map<string, { id: string; given: queue.Given }>();
+  private held: StreamCounts | null = null;
+  private shownSince = performance.now();
+  private nextProvisional = -1;
+  private flashing: ReturnType<typeof setTimeout> | undefined;
+  private refreshing: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(state: State | null, shut: string | null = null) {
+    const settings = load();
+    dress(settings, document.documentElement);
+    this.app = new Observable<App>({
+      state, shut, status: { waiting: 0, connected: true, refused: null }, live: true,
+      note: null, said: "", address: parse(location.hash), settings,
+      line: queue.EMPTY, served: { mode: "", cursor: null, over: false, loading: false },
+      order: [], provisional: [], overlay: new Map(), waiting: [], started: false, flash: "",
+      reload: 0,
+    });
+    this.outbox = new Outbox({
+      project: state?.project.folder ?? "",
+      shelf: browserShelf(),
+      send: api.send,
+      onStatus: (status) => this.onStatus(status),
+      onOutcome: (outcome) => this.onOutcome(outcome),
+    });
+  }
+
+  /** Begins to listen and sends what an earlier page has left. */
+  start(): () => void {
+    const onHash = () => this.go(parse(location.hash));
+    window.addEventListener("hashchange", onHash);
+    window.addEventListener("online", () => this.outbox.retry());
+    const live = listen((news) => this.hear(news), () => this.refresh());
+    this.outbox.start();
+    this.enter(this.now.address);
+    return () => {
+      window.removeEventListener("hashchange", onHash);
+      live.stop();
+    };
+  }
+
+  get now(): App {
+    return this.app.now;
+  }
+
+  // ---------------------------------------------------------------- where one is
+
+  visit(address: Partial<Address> & { screen: Address["screen"] }): void {
+    location.hash = format(address);
+  }
+
+  private go(address: Address): void {
+    this.app.set({ address, note: null });
+    this.enter(address);
+  }
+
+  private enter(address: Address): void {
+    if (address.screen !== "queue") return;
+    this.shownSince = performance.now();
+    if (this.now.served.mode !== address.mode) {
+      this.app.set({
+        line: queue.EMPTY,
+        served: { mode: address.mode, cursor: null, over: false, loading: false },
+      });
+    }
+    void this.serve();
+  }
+
+  // ---------------------------------------------------------------- what there is
+
+  get classes(): readonly ClassInfo[] {
+    const { state, provisional } = this.now;
+    const live = (state?.classes ?? []).filter((c) => !c.archived && c.merged_into === null);
+    return withClassChanges([...live, ...provisional], this.changes());
+  }
+
+  get counts(): Counts | null {
+    const { state } = this.now;
+    return state ? withChanges(state.counts, this.changes()) : null;
+  }
+
+  /** What Ctrl+Z would take back, in words. */
+  get undoText(): string | null {
+    return this.now.waiting.at(-1)?.text ?? this.now.state?.undo?.text ?? null;
+  }
+
+  get paceText(): string | null {
+    const open = this.counts?.open ?? 0;
+    const own = this.pace.text(open);
+    const { left_s: left } = this.now.state ?? { left_s: null };
+    return own ?? (left && open ? `about ${texts.time(left)} at your pace` : null);
+  }
+
+  private changes(): Change[] {
+    return this.now.waiting.flatMap((item) => item.changes);
+  }
+
+  // ---------------------------------------------------------------- answering
+
+  /** Answers the picture in view and shows the next one at once. */
+  answer(reply: Reply): void {
+    const entry = queue.current(this.now.line);
+    if (!entry) return;
+    const before = this.now.overlay.get(entry.id);
+    const subject: Subject = before
+      ? { id: entry.id, ...before }
+      : { id: entry.id, state: this.now.served.mode === "random" ? "open" : this.now.served.mode };
+    const ms = Math.round(performance.now() - this.shownSince);
+    const event = this.decide([subject], reply, "queue", ms);
+    if (!event) return;
+    this.pace.add(ms);
+    const given: queue.Given = { event, ...this.described(reply) };
+    this.app.set({ line: queue.answered(this.now.line, given), order: [...this.now.order, event] });
+    this.shownSince = performance.now();
+    this.glow("class" in reply ? `class-${reply.class}` : "state" in reply ? reply.state : "");
+    void this.serve();
+  }
+
+  /** One decision on one or many pictures; the id of its event. */
+  decide(subjects: readonly Subject[], reply: Reply, from: string, ms?: number): string | null {
+    const { state } = this.now;
+    const tooMany = texts.tooMany(subjects.length);
+    if (!state || subjects.length === 0 || tooMany) {
+      if (tooMany) this.tell(tooMany, "careful");
+      return null;
+    }
+    const { class: id, name, state: set } = this.described(reply);
+    const target: Standing = set
+      ? { state: set, class: null }
+      : { state: "labelled", class: id ?? null, source: "hand" };
+    const ids = subjects.map((s) => s.id);
+    const item = this.outbox.add("events", {
+      ...body(ids, set, id, name), from, seen_rev: state.label_rev,
+      ...(ms === undefined ? {} : { ms }),
+    });
+    const text = texts.answered(ids.length, set ? { state: set } : { name: name ?? "" });
+    const changes = subjects.map((s) => ({
+      from: { state: s.state ?? "open", class: s.class ?? null, source: s.source ?? null },
+      to: target,
+    }));
+    const overlay = new Map(this.now.overlay);
+    for (const picture of ids) overlay.set(picture, target);
+    this.app.set({
+      overlay, said: text, note: null, started: true,
+      waiting: [...this.now.waiting, { id: item.id, changes, text }],
+    });
+    return item.id;
+  }
+
+  /** A class by the name that was typed: the one that has it, or a new one. */
+  named(name: string): Reply {
+    const owner = this.classes.find((c) => sameName(c.name, name));
+    if (owner) return { class: owner.id };
+    const provisional: ClassInfo = {
+      id: this.nextProvisional--, name, key: freeKey(this.classes), look: -1,
+      archived: false, merged_into: null, pictures: 0, by_you: 0, in_groups: 0, by_model: 0,
+    };
+    this.app.set({ provisional: [...this.now.provisional, provisional] });
+    return { class: provisional.id };
+  }
+
+  private described(reply: Reply): { class?: number; name?: string; state?: string } {
+    if ("state" in reply) return { state: reply.state };
+    if ("name" in reply) return { name: reply.name };
+    const name = this.classes.find((c) => c.id === reply.class)?.name;
+    return { class: reply.class, ...(name === undefined ? {} : { name }) };
+  }
+
+  undo(): void {
+    if (!this.undoText) return this.tell("There is nothing left to undo.");
+    this.outbox.add("undo");
+    if (!this.connected) this.tell("Undo waits until handful runs again.");
+  }
+
+  redo(): void {
+    if (!this.now.state?.redo && this.outbox.waiting.length === 0) {
+      return this.tell("There is nothing to redo.");
+    }
+    this.outbox.add("redo");
+  }
+
+  get connected(): boolean {
+    return this.now.live && (this.now.status.connected || this.now.status.refused !== null);
+  }
+
+  // ---------------------------------------------------------------- the queue
+
+  step(by: 1 | -1): void {
+    this.app.set({ line: queue.stepped(this.now.line, by) });
+    this.shownSince = performance.now();
+    void this.serve();
+  }
+
+  show(id: string): void {
+    this.app.set({ line: queue.shownAt(this.now.line, id) });
+    this.shownSince = performance.now();
+  }
+
+  /** Asks for more pictures while few are ahead. */
+  async serve(): Promise<void> {
+    const { served, line } = this.now;
+    if (served.loading || served.over || queue.ahead(line) >= LOW) return;
+    this.app.set({ served: { ...served, loading: true } });
+    try {
+      const reply = await api.queue(SERVE, served.mode, served.cursor);
+      if (this.now.served.mode !== served.mode) return;
+      const waited = queue.current(this.now.line) === null;
+      const grown = queue.grown(this.now.line, reply.items);
+      const over = reply.next === null;
+      this.app.set({ line: grown, served: { ...served, cursor: reply.next, over, loading: false } });
+      if (waited) this.shownSince = performance.now();
+      if (!over && queue.ahead(grown) < LOW) void this.serve();
+    } catch (error) {
+      this.app.set({ served: { ...this.now.served, loading: false } });
+      if (error instanceof Refused) this.tell(error.message, "careful");
+      else setTimeout(() => void this.serve(), 2000);
+    }
+  }
+
+  /** Begins the pass anew: pictures have come, or some were made open again. */
+  private again(): void {
+    const { served } = this.now;
+    if (!served.mode || served.loading) return;
+    this.app.set({ served: { ...served, cursor: null, over: false } });
+    if (this.now.address.screen === "queue") void this.serve();
+  }
+
+  // ---------------------------------------------------------------- classes
+
+  /** Runs a change of the classes and takes over what it gives; null where it was refused. */
+  async change(run: (id: string, rev: number) => Promise<ClassMade>): Promise<ClassMade | null> {
+    const { state } = this.now;
+    if (!state) return null;
+    try {
+      const made = await run(this.outbox.newId(), state.label_rev);
+      this.app.set({
+        state: {
+          ...this.now.state!, classes: made.classes, label_rev: made.label_rev, undo: made.undo,
+          redo: made.redo,
+        },
+        reload: this.now.reload + (made.moved ? 1 : 0),
+        note: null,
+      });
+      void this.refresh();
+      return made;
+    } catch (error) {
+      const gone = "handful is not running. Nothing was changed.";
+      this.tell(error instanceof Refused ? error.message : gone, "careful");
+      void this.refresh().catch(() => undefined);
+      return null;
+    }
+  }
+
+  // ---------------------------------------------------------------- news
+
+  tell(text: string, kind: Note["kind"] = "plain"): void {
+    this.app.set({ note: { text, kind }, said: text });
+  }
+
+  set(change: Partial<Settings>): void {
+    const settings = { ...this.now.settings, ...change };
+    this.app.set({ settings });
+    save(settings);
+    dress(settings, document.documentElement);
+  }
+
+  begin(): void {
+    this.app.set({ started: true });
+    this.shownSince = performance.now();
+  }
+
+  async refresh(): Promise<void> {
+    const state = await api.state();
+    if (state.label_rev < (this.now.state?.label_rev ?? 0)) return;
+    const known = this.now.provisional.flatMap((p) => {
+      const real = state.classes.find((c) => sameName(c.name, p.name) && !c.archived);
+      return real ? [[p.id, real.id] as const] : [];
+    });
+    this.app.set({ state, shut: null, ...this.settled(new Map(known)) });
+  }
+
+  /** The page with the ids that the server has given to classes typed here. */
+  private settled(real: ReadonlyMap<number, number>): Partial<App> {
+    if (real.size === 0) return {};
+    const { provisional, overlay, line } = this.now;
+    const given = (id: number | null) => (id === null ? null : (real.get(id) ?? id));
+    return {
+      provisional: provisional.filter((p) => !real.has(p.id)),
+      overlay: new Map([...overlay].map(([id, s]) => [id, { ...s, class: given(s.class) }])),
+      line: {
+        ...line,
+        entries: line.entries.map((e) =>
+          e.answer?.class === undefined
+            ? e
+            : { ...e, answer: { ...e.answer, class: given(e.answer.class)! } },
+        ),
+      },
+    };
+  }
+
+  private soon(ms: number): void {
+    clearTimeout(this.refreshing);
+    this.refreshing = setTimeout(() => void this.refresh().catch(() => undefined), ms);
+  }
+
+  private glow(what: string): void {
+    clearTimeout(this.flashing);
+    this.app.set({ flash: what });
+    this.flashing = setTimeout(() => this.app.set({ flash: "" }), FLASH);
+  }
+
+  private onStatus(status: Status): void {
+    const before = this.now.status;
+    this.app.set({ status });
+    if (status.refused && status.refused !== before.refused) this.tell(status.refused, "careful");
+    if (before.refused && !status.refused) this.app.set({ note: null });
+    if (status.waiting === 0 && this.held) this.counted(this.held);
+  }
+
+  private onOutcome({ item, reply, result, error }: Outcome): void {
+    const mine = this.now.waiting.find((w) => w.id === item.id);
+    this.app.set({ waiting: this.now.waiting.filter((w) => w !== mine) });
+    if (error !== null) {
+      this.app.set({ line: queue.taken(this.now.line, item.id), reload: this.now.reload + 1 });
+      this.tell(error, "careful");
+      return this.soon(0);
+    }
+    if (item.to === "events") this.stored(reply as unknown as Answered, mine?.changes ?? []);
+    else this.reversed(reply as unknown as Undone, item.to);
+    const made = typeof result["class_id"] === "number" && item.body["name"] !== undefined;
+    this.soon(made ? 0 : REFRESH);
+  }
+
+  private stored(reply: Answered, changes: readonly Change[]): void {
+    const state = this.now.state!;
+    this.merge(reply, withClassChanges(state.classes, changes));
+  }
+
+  private reversed(reply: Undone, to: "undo" | "redo"): void {
+    this.merge(reply, this.now.state!.classes);
+    if (reply.event) this.replay(reply.event, to);
+    this.app.set({ overlay: new Map(), reload: this.now.reload + 1 });
+    this.tell(reply.text);
+    this.again();
+    this.soon(0);
+  }
+
+  /** Shows in the queue what was undone or done again. */
+  private replay(event: HistoryLine, to: "undo" | "redo"): void {
+    const { line, order } = this.now;
+    if (to === "undo") {
+      const entry = line.entries.find((e) => e.answer?.event === event.id);
+      if (!entry) return;
+      this.taken.set(event.id, { id: entry.id, given: entry.answer! });
+      this.app.set({ line: queue.taken(line, event.id), order: order.filter((e) => e !== event.id) });
+      this.shownSince = performance.now();
+      return;
+    }
+    const again = this.taken.get(event.id);
+    if (!again) return;
+    const shown = queue.shownAt(line, again.id);
+    this.app.set({ line: queue.answered(shown, again.given), order: [...order, event.id] });
+  }
+
+  private merge(
+    reply: { label_rev: number; counts: Counts; undo: Done | null; redo: Done | null },
+    classes: ClassInfo[],
+  ): void {
+    const { label_rev, counts, undo, redo } = reply;
+    const first_visit = false;
+    this.app.set({
+      state: { ...this.now.state!, label_rev, counts, undo, redo, classes, first_visit },
+    });
+  }
+
+  private hear(news: News): void {
+    if (news.kind === "down") return this.app.set({ live: false });
+    if (news.kind === "up") {
+      const back = !this.now.live;
+      this.app.set({ live: true });
+      if (back) {
+        this.app.set({ reload: this.now.reload + 1 });
+        this.outbox.retry();
+        this.soon(0);
+        if (this.now.served.mode) void this.serve();
+      }
+      return;
+    }
+    if (news.kind === "counts") return this.counted(news.data as StreamCounts);
+    if (news.kind === "task") return this.working(news.data as StreamTasks);
+    this.soon(200);
+  }
+
+  /** Counts from the stream wait while answers are on their way: both would count them. */
+  private counted(news: StreamCounts): void {
+    const { state, status } = this.now;
+    if (!state || !news?.counts || news.label_rev < state.label_rev) return;
+    if (status.waiting > 0) {
+      this.held = news;
+      return;
+    }
+    this.held = null;
+    const more = news.counts.open > state.counts.open;
+    this.app.set({ state: { ...state, counts: news.counts, label_rev: news.label_rev } });
+    if (more && queue.ahead(this.now.line) < LOW) this.again();
+  }
+
+  private working(news: StreamTasks): void {
+    const { state } = this.now;
+    if (!state || !news?.tasks) return;
+    const over = state.scanning && !news.scanning;
+    this.app.set({ state: { ...state, tasks: news.tasks, scanning: news.scanning } });
+    if (over) this.soon(0);
+  }
+}
+
+/** The decision as the server takes it: one picture has a kind of its own. */
+function body(
+  ids: readonly string[], set: string | undefined, id: number | undefined, name: string | undefined,
+): Json {
+  if (set) return { kind: "state_set", images: ids, state: set };
+  const target = id !== undefined && id >= 0 ? { class: id } : { name };
+  return ids.length === 1
+    ? { kind: "labelled", image: ids[0], ...target }
+    : { kind: "group_labelled", images: ids, ...target };
+}
+
+function browserShelf(): Shelf {
+  return {
+    get: (key) => localStorage.getItem(key),
+    set: (key, value) => localStorage.setItem(key, value),
+    remove: (key) => localStorage.removeItem(key),
+    keys: () => Object.keys(localStorage),
+  };
+}

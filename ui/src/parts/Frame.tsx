@@ -1,0 +1,193 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { useApp, useModel } from "../app/context";
+import { MAC } from "../app/keyboard";
+import type { Settings } from "../app/settings";
+import type { Screen } from "../logic/address";
+import { nameOf } from "../logic/keys";
+import { shortened, shown } from "../logic/names";
+import * as texts from "../logic/texts";
+
+const SCREENS: [Screen, string][] = [
+  ["queue", "Queue"], ["pictures", "Pictures"], ["classes", "Classes"], ["export", "Export"],
+];
+const PATIENCE = 1500; // ms without the server before the page says so
+
+/** What stands around every screen: where one is, how far, and what undo would do. */
+export function Frame({ children }: { children: ComponentChildren }) {
+  return (
+    <div class="frame">
+      <TopBar />
+      <div>
+        <Counts />
+        <Strips />
+      </div>
+      <div class="work">{children}</div>
+      <StatusLine />
+    </div>
+  );
+}
+
+function useConnected(): boolean {
+  const model = useModel();
+  useApp((app) => app.live);
+  useApp((app) => app.status);
+  const now = model.connected;
+  const [connected, setConnected] = useState(true);
+  useEffect(() => {
+    if (now) return setConnected(true);
+    const timer = setTimeout(() => setConnected(false), PATIENCE);
+    return () => clearTimeout(timer);
+  }, [now]);
+  return connected;
+}
+
+function TopBar() {
+  const model = useModel();
+  const folder = useApp((app) => app.state?.project.folder ?? "");
+  const n = useApp((app) => app.state?.counts.pictures ?? 0);
+  const screen = useApp((app) => app.address.screen);
+  const theme = useApp((app) => app.settings.theme);
+  const waiting = useApp((app) => app.status.waiting);
+  const connected = useConnected();
+  return (
+    <header class="top">
+      <span class="brand">handful</span>
+      <span class="folder" title={shown(folder)}>{shortened(folder, 40)}/ {texts.count(n)}</span>
+      <nav aria-label="Screens">
+        {SCREENS.map(([id, name]) => (
+          <a key={id} href={`#/${id}`} aria-current={screen === id ? "page" : undefined}>{name}</a>
+        ))}
+      </nav>
+      <span class="push" />
+      <span class={`stored ${waiting > 0 || !connected ? "waits" : ""}`} data-testid="stored" role="status">
+        {texts.storage(waiting, connected)}
+      </span>
+      <a class="button quiet" href="#/keys" aria-current={screen === "keys" ? "page" : undefined}>
+        Keys&nbsp;<kbd>?</kbd>
+      </a>
+      <select
+        aria-label="Theme" value={theme}
+        onChange={(event) => model.set({ theme: event.currentTarget.value as Settings["theme"] })}
+      >
+        <option value="system">System</option>
+        <option value="light">Light</option>
+        <option value="dark">Dark</option>
+      </select>
+    </header>
+  );
+}
+
+function Counts() {
+  const model = useModel();
+  useApp((app) => app.state);
+  useApp((app) => app.waiting);
+  useApp((app) => app.order);
+  const counts = model.counts;
+  if (!counts) return null;
+  const { by_you, in_groups, by_model, open, pictures } = counts;
+  const share = (n: number) => ({ width: `${pictures ? (100 * n) / pictures : 0}%` });
+  return (
+    <div class="counts" role="group" aria-label="How far">
+      <span class="bar" aria-hidden="true">
+        <i class="by-you" style={share(by_you)} />
+        <i class="by-group" style={share(in_groups)} />
+        <i class="by-model" style={share(by_model)} />
+      </span>
+      <span data-testid="count-you"><b>{texts.count(by_you)}</b> by you</span>
+      <span data-testid="count-group"><b>{texts.count(in_groups)}</b> in groups</span>
+      <span data-testid="count-model"><b>{texts.count(by_model)}</b> by the model</span>
+      <a href="#/pictures?state=open" data-testid="count-open"><b>{texts.count(open)}</b> open</a>
+      {counts.missing > 0 && (
+        <a href="#/pictures?missing=yes"><b>{texts.count(counts.missing)}</b> missing</a>
+      )}
+      {model.paceText && <span class="push">{model.paceText}</span>}
+    </div>
+  );
+}
+
+function Strips() {
+  const model = useModel();
+  const state = useApp((app) => app.state);
+  const started = useApp((app) => app.started);
+  const screen = useApp((app) => app.address.screen);
+  const waiting = useApp((app) => app.status.waiting);
+  const connected = useConnected();
+  const [seen, setSeen] = useState<unknown>(null);
+  if (!state) return null;
+  const { scan, project } = state;
+  const changes = rescanned(scan);
+  return (
+    <>
+      {!connected && (
+        <div class="strip careful-strip" role="alert"><p>{texts.disconnected(waiting)}</p></div>
+      )}
+      {!state.storage.ok && (
+        <div class="strip careful-strip" role="alert"><p>{state.storage.error?.text}</p></div>
+      )}
+      {state.first_visit && !started && screen === "queue" && state.counts.pictures > 0 && (
+        <div class="strip" role="region" aria-label="Start">
+          <p>{texts.found(state.counts.pictures, shown(project.folder))}</p>
+          {project.read_only && (
+            <p>This folder is read-only. Your work is stored in {shown(project.place)}. The pictures are never changed anyway.</p>
+          )}
+          <button type="button" class="main push" onClick={() => model.begin()}>Start <kbd>Enter</kbd></button>
+        </div>
+      )}
+      {changes && !state.first_visit && seen !== changes && (
+        <div class="strip">
+          <p>{changes}</p>
+          <button type="button" class="push" onClick={() => setSeen(changes)}>Close</button>
+        </div>
+      )}
+    </>
+  );
+}
+
+/** What is different in the folder since last time, or null. */
+function rescanned(scan: { added: number; missing: number; moved: number; changed: number; back: number }): string | null {
+  const parts = ([
+    [scan.added, "new"], [scan.missing, "missing, their labels are kept"],
+    [scan.moved, "moved or renamed, their labels went along"], [scan.changed, "changed, and open again"],
+    [scan.back, "back again"],
+  ] as const).filter(([n]) => n > 0).map(([n, what]) => `${texts.count(n)} ${what}`);
+  return parts.length ? `In the folder since last time: ${parts.join("; ")}.` : null;
+}
+
+function StatusLine() {
+  const model = useModel();
+  const state = useApp((app) => app.state);
+  const note = useApp((app) => app.note);
+  const said = useApp((app) => app.said);
+  useApp((app) => app.waiting);
+  const undo = model.undoText;
+  const tasks = state?.tasks ?? [];
+  const problems = state?.counts.problems ?? 0;
+  return (
+    <footer class="status">
+      <span class="undo">
+        {undo && (
+          <button
+            type="button" data-testid="undo-text" title={shown(undo)}
+            onMouseDown={(event) => event.preventDefault()} onClick={() => model.undo()}
+          >
+            {texts.undoOffer(shown(undo), nameOf("ctrl+z", { mac: MAC }))}
+          </button>
+        )}
+      </span>
+      {note && <span class={`news ${note.kind}`} title={note.text}>{shown(note.text)}</span>}
+      <span class="right">
+        {tasks.map((task) => (
+          <span key={task.name} class="row">
+            <progress value={task.done} max={Math.max(1, task.total)} aria-label={task.text} />
+            {task.text} {texts.count(task.done)} of {texts.count(task.total)}
+            {task.eta_s !== null && `, about ${texts.time(task.eta_s)}`}
+          </span>
+        ))}
+        <a href="#/history">History</a>
+        {problems > 0 && <a href="#/problems" data-testid="problems">{texts.problems(problems)}</a>}
+      </span>
+      <span class="said" aria-live="polite">{said}</span>
+    </footer>
+  );
+}

@@ -1,0 +1,305 @@
+import { useEffect, useState } from "preact/hooks";
+import type { ClassInfo, Picture } from "../api.types";
+import { api, thumbnail } from "../app/api";
+import { useApp, useModel } from "../app/context";
+import { MAC } from "../app/keyboard";
+import type { Model } from "../app/model";
+import { classKeyConflict, chordOf, nameOf, type Chord } from "../logic/keys";
+import { LOOKS, lookClass, lookName } from "../logic/looks";
+import { LONGEST_CLASS_NAME, sameName, shown, tidied } from "../logic/names";
+import { count, pictures } from "../logic/texts";
+import { Chip } from "../parts/Chip";
+import { Dialog } from "../parts/Dialog";
+import { Menu } from "../parts/Menu";
+
+type Act = "rename" | "merge" | "key" | "look" | "archive";
+type Doing = { act: Act; of: ClassInfo } | null;
+
+/** Every class with its key, look and counts, and what can be done with it. */
+export function Classes() {
+  const model = useModel();
+  useApp((app) => app.state);
+  useApp((app) => app.waiting);
+  const [doing, setDoing] = useState<Doing>(null);
+  const close = () => setDoing(null);
+  const classes = model.classes.filter((c) => c.id >= 0);
+  const Form = doing && FORMS[doing.act];
+  return (
+    <main class="scrolls">
+      <div class="sheet">
+        <header>
+          <h1>Classes</h1>
+          <NewClass model={model} />
+        </header>
+        {classes.length === 0 ? (
+          <p>No classes yet. Type a name in the queue or press /.</p>
+        ) : (
+          <table class="class-table">
+            <thead>
+              <tr>
+                <th scope="col">key, look</th>
+                <th scope="col">name</th>
+                <th scope="col" class="number">pictures</th>
+                <th scope="col" class="number wide">by you</th>
+                <th scope="col" class="number wide">in groups</th>
+                <th scope="col" class="number wide">by the model</th>
+                <th scope="col"><span class="said">what to do</span></th>
+              </tr>
+            </thead>
+            <tbody>
+              {classes.map((c) => (
+                <tr key={c.id} data-testid="class" data-class={c.id}>
+                  <td><Chip of={c} /></td>
+                  <td class="name">{shown(c.name)}</td>
+                  <td class="number"><a href={`#/pictures?class=${c.id}`}>{count(c.pictures)}</a></td>
+                  <td class="number wide">{count(c.by_you)}</td>
+                  <td class="number wide">{count(c.in_groups)}</td>
+                  <td class="number wide">{count(c.by_model)}</td>
+                  <td class="number">
+                    <Menu
+                      label={`What to do with ${shown(c.name)}`}
+                      entries={[
+                        ["Rename", () => setDoing({ act: "rename", of: c })],
+                        ["Merge into...", classes.length > 1 ? () => setDoing({ act: "merge", of: c }) : null],
+                        ["Show pictures", () => model.visit({ screen: "pictures", filter: { class: c.id } })],
+                        ["Change key", () => setDoing({ act: "key", of: c })],
+                        ["Change look", () => setDoing({ act: "look", of: c })],
+                        ["Archive", () => setDoing({ act: "archive", of: c })],
+                      ]}
+                    />
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        )}
+        <Archived />
+      </div>
+      {Form && <Form key={doing.of.id} of={doing.of} classes={classes} close={close} />}
+    </main>
+  );
+}
+
+function Archived() {
+  const all = useApp((app) => app.state?.classes ?? NONE);
+  const gone = all.filter((c) => c.archived || c.merged_into !== null);
+  if (gone.length === 0) return null;
+  const name = (id: number) => all.find((c) => c.id === id)?.name ?? "";
+  return (
+    <p class="dim">
+      {"No longer in use: "}
+      {gone.map((c) => shown(c.name) + (c.merged_into === null ? "" : ` (now ${shown(name(c.merged_into))})`)).join(", ")}.
+      {" "}Undo and History bring them back.
+    </p>
+  );
+}
+const NONE: ClassInfo[] = [];
+
+function NewClass({ model }: { model: Model }) {
+  const [name, setName] = useState("");
+  const add = async () => {
+    if (!tidied(name)) return;
+    const made = await model.change((id, seen_rev) => api.newClass({ id, seen_rev, name: tidied(name) }));
+    if (made) setName("");
+  };
+  return (
+    <form
+      class="row push"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void add();
+      }}
+    >
+      <input
+        type="text" aria-label="Name of a new class" placeholder="New class" value={name}
+        maxLength={LONGEST_CLASS_NAME} autocomplete="off" onInput={(e) => setName(e.currentTarget.value)}
+      />
+      <button type="submit" disabled={!tidied(name)}>Add</button>
+    </form>
+  );
+}
+
+interface FormProps {
+  of: ClassInfo;
+  classes: readonly ClassInfo[];
+  close: () => void;
+}
+
+function Rename({ of, classes, close }: FormProps) {
+  const model = useModel();
+  const [name, setName] = useState(of.name);
+  const owner = classes.find((c) => c.id !== of.id && sameName(c.name, name));
+  const submit = async () => {
+    const made = await model.change((id, seen_rev) =>
+      owner
+        ? api.mergeClass(of.id, { id, seen_rev, into: owner.id })
+        : api.changeClass(of.id, { id, seen_rev, name: tidied(name) }),
+    );
+    if (made) close();
+  };
+  return (
+    <Dialog
+      title={`Rename ${shown(of.name)}`} onClose={close} onSubmit={() => void submit()}
+      action={owner ? `Merge ${count(of.pictures)}` : "Rename"} disabled={!tidied(name) || tidied(name) === of.name}
+    >
+      <input
+        type="text" aria-label="New name" value={name} maxLength={LONGEST_CLASS_NAME}
+        onInput={(event) => setName(event.currentTarget.value)} onFocus={(e) => e.currentTarget.select()}
+      />
+      {owner && (
+        <>
+          <p class="why">
+            There is already a class "{shown(owner.name)}". Merge into it (Enter) or choose another name.
+          </p>
+          <Sides of={of} into={owner} />
+        </>
+      )}
+      <Problem />
+    </Dialog>
+  );
+}
+
+function Merge({ of, classes, close }: FormProps) {
+  const model = useModel();
+  const others = classes.filter((c) => c.id !== of.id);
+  const [into, setInto] = useState(others[0]!.id);
+  const target = others.find((c) => c.id === into)!;
+  const submit = async () => {
+    const made = await model.change((id, seen_rev) => api.mergeClass(of.id, { id, seen_rev, into }));
+    if (made) close();
+  };
+  return (
+    <Dialog title={`Merge ${shown(of.name)}`} onClose={close} onSubmit={() => void submit()} action={`Merge ${count(of.pictures)}`}>
+      <label class="row">
+        into
+        <select class="catches" value={String(into)} onChange={(e) => setInto(Number(e.currentTarget.value))}>
+          {others.map((c) => <option key={c.id} value={c.id}>{shown(c.name)} ({count(c.pictures)})</option>)}
+        </select>
+      </label>
+      <Sides of={of} into={target} />
+      <Problem />
+    </Dialog>
+  );
+}
+
+/** Both sides of a merge by example, and what will happen in words. */
+function Sides({ of, into }: { of: ClassInfo; into: ClassInfo }) {
+  return (
+    <>
+      <Samples of={of} />
+      <Samples of={into} />
+      <p>
+        {count(of.pictures)} {shown(of.name)} become {shown(into.name)}. Undo brings them back.
+      </p>
+    </>
+  );
+}
+
+function Samples({ of }: { of: ClassInfo }) {
+  const [found, setFound] = useState<readonly Picture[]>([]);
+  useEffect(() => {
+    let over = false;
+    api.images({ class: [of.id], presence: ["here"] }, "-time", null, 8).then(
+      (page) => !over && setFound(page.items),
+      () => undefined,
+    );
+    return () => {
+      over = true;
+    };
+  }, [of.id]);
+  return (
+    <div>
+      <p class="row"><Chip of={of} /> {shown(of.name)} <span class="dim">{pictures(of.pictures)}</span></p>
+      <div class="samples">
+        {found.map((p) => <img key={p.id} src={thumbnail(p, 96)} alt="" />)}
+      </div>
+    </div>
+  );
+}
+
+function Archive({ of, close }: FormProps) {
+  const model = useModel();
+  const submit = async () => {
+    const made = await model.change((id, seen_rev) => api.archiveClass(of.id, { id, seen_rev }));
+    if (made) close();
+  };
+  return (
+    <Dialog title={`Archive ${shown(of.name)}`} onClose={close} onSubmit={() => void submit()} action="Archive">
+      <Samples of={of} />
+      <p>
+        {of.pictures === 1 ? "1 picture becomes" : `${count(of.pictures)} pictures become`} open again.
+        Undo brings them back.
+      </p>
+      <Problem />
+    </Dialog>
+  );
+}
+
+function ChangeKey({ of, classes, close }: FormProps) {
+  const model = useModel();
+  const bindings = useApp((app) => app.settings.bindings);
+  const [key, setKey] = useState<Chord | null>(null);
+  const why = key === null ? null : classKeyConflict(key, of.id, classes, bindings);
+  const owner = classes.find((c) => c.key === key && c.id !== of.id);
+  const submit = async () => {
+    if (key === null) return;
+    const made = await model.change((id, seen_rev) =>
+      api.changeClass(of.id, { id, seen_rev, key, ...(owner ? { swap: true } : {}) }),
+    );
+    if (made) close();
+  };
+  return (
+    <Dialog
+      title={`Key of ${shown(of.name)}`} onClose={close} onSubmit={() => void submit()}
+      action={owner ? "Swap them" : "Take this key"} disabled={key === null || (why !== null && !owner)}
+    >
+      <p
+        class="press catches" tabIndex={0} role="button"
+        onKeyDown={(event) => {
+          const chord = chordOf(event, { mac: MAC });
+          if (chord === null || chord === "esc" || chord === "enter") return;
+          event.preventDefault();
+          setKey(chord);
+        }}
+      >
+        {key === null ? `Now ${of.key ? nameOf(of.key) : "none"}. Press the new key.` : nameOf(key)}
+      </p>
+      {why && <p class="why" role="alert">{why}</p>}
+      <Problem />
+    </Dialog>
+  );
+}
+
+function ChangeLook({ of, classes, close }: FormProps) {
+  const model = useModel();
+  const [look, setLook] = useState(of.look);
+  const owner = classes.find((c) => c.look === look && c.id !== of.id);
+  const submit = async () => {
+    const made = await model.change((id, seen_rev) => api.changeClass(of.id, { id, seen_rev, look }));
+    if (made) close();
+  };
+  return (
+    <Dialog
+      title={`Look of ${shown(of.name)}`} onClose={close} onSubmit={() => void submit()}
+      action="Take this look" disabled={look < 0 || look === of.look}
+    >
+      <div class="looks" role="group" aria-label="Looks">
+        {Array.from({ length: LOOKS }, (_, i) => (
+          <button key={i} type="button" aria-label={lookName(i)} aria-pressed={look === i} onClick={() => setLook(i)}>
+            <span class={`swatch ${lookClass(i)}`} />
+          </button>
+        ))}
+      </div>
+      {owner && <p class="why">"{shown(owner.name)}" has this look, too.</p>}
+      <Problem />
+    </Dialog>
+  );
+}
+
+/** Why the server refused, where the person is looking. */
+function Problem() {
+  const note = useApp((app) => app.note);
+  return note?.kind === "careful" ? <p class="why" role="alert">{note.text}</p> : null;
+}
+
+const FORMS = { rename: Rename, merge: Merge, archive: Archive, key: ChangeKey, look: ChangeLook };
