@@ -45,8 +45,8 @@ def test_the_published_network_has_its_known_number_of_weights():
 
 def test_the_slim_network_has_its_layers():
     network = made(SlimCNN, 1, 10, side=28)
-    assert weights(network) == 24_058
-    want = 9 * 16 + 32 + 9 * 16 * 32 + 64 + 9 * 32 * 64 + 128 + 64 * 10 + 10
+    assert weights(network) == 61_050
+    want = 9 * 16 + 32 + 9 * 16 * 32 + 64 + 9 * 32 * 64 + 128 + 9 * 64 * 64 + 128 + 64 * 10 + 10
     assert weights(network) == want
     strides = {side: made(SlimCNN, 1, 10, side=side).stem[0].stride for side in (8, 16, 23, 24, 96)}
     assert strides == {8: (1, 1), 16: (1, 1), 23: (1, 1), 24: (2, 2), 96: (2, 2)}
