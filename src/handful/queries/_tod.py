@@ -32,8 +32,9 @@ class TOD(ScoreRule):
     Needs     ``proba``, ``previous``; a warm learner, or two unrelated networks are compared.
     Cost      O(n C) time, O(n) memory beside the probabilities.
               Memory: at most 64 MB at 200,000 x 128.
-    When      with the learner ``tod``, from the second round on; the change of a sure but
-              unlearned image is small, so far-off groups are asked about late.
+    When      with the learner ``tod``, whose rounds go on from each other.  Not from a few dozen
+              labels: what has changed most there is what was learned last, and a random draw
+              is no worse.
     Source    Huang, Wang, Xiong, Huan & Dou, ICCV 2021.
     Here      the distance, whose order is that of the code's half square.  The first round is
               told by a uniform ``previous``; the code compares with a second, untrained network
