@@ -468,6 +468,11 @@ class LabelBook:
             raise LookupError(f"the book has {len(self._events)} events, none is number {seq}")
         return self._events[seq - 1]
 
+    def about(self, image: str) -> tuple[Event, ...]:
+        """Events that say something of an image, under its former names too, in order."""
+        places = sorted({touch.event for touch in self._touches.get(image, ())})
+        return tuple(self._events[place] for place in places)
+
     def alive(self, event: Event) -> bool:
         """Whether an event counts: it was not undone, or done again since."""
         return event.id not in self._dead

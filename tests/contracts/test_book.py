@@ -516,6 +516,8 @@ def test_an_event_concerns_the_images_by_all_their_names() -> None:
     undo = Event("undone", "u", undoes="l0")
     book.append([undo])
     assert {"i0", "i1"} <= book.concerns(undo)
+    assert [event.id for event in book.about("i1")] == ["l0"]
+    assert book.about("i0") == ()
     assert book.said("i1").state == "open"
     moved = book.find("m0")
     assert moved is not None

@@ -309,11 +309,18 @@ def test_slips_of_the_hand(
     assert shown.out == ""
 
 
-def test_a_folder_instead_of_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(tmp_path) == 2
-    said = capsys.readouterr().err
-    assert "no labelling page yet" in said
-    assert f"handful data {tmp_path}" in said
+def test_a_folder_instead_of_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens the page; the options of the page may follow."""
+    asked: list[Any] = []
+    monkeypatch.setattr("handful.page.serve.serve", lambda *args: asked.append(args[:2]))
+    assert call(tmp_path, "--port", "8123", "--no-browser") == 0
+    ((folder, options),) = asked
+    assert (folder, options.port, options.browser) == (tmp_path, 8123, False)
+    (tmp_path / "a.png").write_bytes(b"")
+    assert call(tmp_path / "a.png") == 2
+    assert "is a file" in capsys.readouterr().err
     assert call("dmeo") == 2
     assert "did you mean 'demo'" in capsys.readouterr().err
     assert call("xyzzy") == 2

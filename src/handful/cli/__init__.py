@@ -20,6 +20,7 @@ from handful import __version__
 from handful.cli.data import data
 from handful.cli.demo import demo
 from handful.cli.doctor import doctor
+from handful.cli.label import label
 from handful.cli.names import learners, queries, recipes
 from handful.cli.options import common, settings
 from handful.cli.predict import predict
@@ -32,7 +33,7 @@ __all__ = ["app", "main"]
 
 
 class _Commands(click.Group):
-    """A group that says what to do when it is handed a folder, or a near miss."""
+    """A group that takes a folder for a command, and says what to do on a near miss."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -44,11 +45,12 @@ class _Commands(click.Group):
         if self.get_command(ctx, name) is None:
             if os.sep in name and not Path(name).exists():
                 raise click.UsageError(f"there is no folder {name}: check the path")
+            if Path(name).is_dir():
+                return label.name, label, args
             if Path(name).exists():
                 raise click.UsageError(
-                    f"this version has no labelling page yet: look at {name} with"
-                    f" `handful data {name}`, or label it from a table of answers with"
-                    f" `handful run {name} --oracle table:answers.csv`"
+                    f"{name} is a file: `handful FOLDER` labels the folder that it is in,"
+                    f" `handful data {name}` says what is in it"
                 )
             near = get_close_matches(name, self.commands, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "`handful --help` lists commands"
@@ -63,9 +65,13 @@ class _Commands(click.Group):
 @click.version_option(__version__, "--version", prog_name="handful")
 @common
 def app() -> None:
-    """Label a folder of images from a handful of answers."""
+    """Label a folder of images from a handful of answers.
+
+    `handful FOLDER` opens the labelling page; `handful label --help` has its options.
+    """
 
 
+app.add_command(label)
 app.add_command(demo)
 app.add_command(run)
 app.add_command(recipes)

@@ -1,0 +1,93 @@
+"""Events and refusals in words: what the status line, the history and every refusal say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from handful.page.classes import ClassList
+from handful.page.schema import Failure
+from handful.types import Event
+
+__all__ = ["DISK_FULL", "WRONG_DOOR", "Refused", "images", "name_taken", "refuse", "stale", "words"]
+
+WRONG_DOOR = "Open handful from its own window. (Token missing or old.)"
+DISK_FULL = "The disk is full. Your last answer was not stored. Free some space; answers wait here."
+_STATES = {
+    "later": "put off until later", "unsure": "marked unsure", "none": 'marked "none of these"',
+    "broken": "marked broken", "open": "cleared",
+}  # fmt: skip
+
+
+class Refused(Exception):
+    """A request that is understood and not done; nothing was changed."""
+
+    def __init__(self, failure: Failure, status: int = 409) -> None:
+        super().__init__(failure["text"])
+        self.failure, self.status = failure, status
+
+
+def refuse(id: str, text: str, *, status: int = 409, class_id: int | None = None) -> NoReturn:
+    """Raise `Refused`."""
+    failure: Failure = {"id": id, "text": text}
+    if class_id is not None:
+        failure["class_id"] = class_id
+    raise Refused(failure, status)
+
+
+def stale(what: str) -> NoReturn:
+    """Refuse what was decided on an old view."""
+    refuse("E12", f"This changed elsewhere: {what}. Nothing was done. Shown again.")
+
+
+def name_taken(name: str, class_id: int) -> NoReturn:
+    """Refuse a name that a class has."""
+    refuse(
+        "E10",
+        f'There is already a class "{name}". Use it (Enter) or choose another name.',
+        class_id=class_id,
+    )
+
+
+def images(n: int) -> str:
+    """``1 image``, ``5,000 images``."""
+    return f"{n:,} image" + ("" if n == 1 else "s")
+
+
+def words(event: Event, classes: ClassList) -> str:
+    """What an event did; classes by their present name."""
+    d, kind = event.data, event.kind
+
+    def name(id: int) -> str:
+        return classes.items[id].name if 0 <= id < len(classes.items) else "?"
+
+    if kind == "labelled":
+        return f'1 image labelled "{name(d["class"])}"'
+    if kind == "group_labelled":
+        return f'{images(len(d["images"]))} labelled "{name(d["class"])}"'
+    if kind == "state_set":
+        return f"{images(len(d['images']))} {_STATES.get(d['state'], d['state'])}"
+    if kind.startswith("class_"):
+        return _of_class(event, name)
+    if kind in ("images_added", "images_missing"):
+        what = "found" if kind == "images_added" else "no longer there"
+        return f"{images(d.get('count', 0))} {what}"
+    return {
+        "folder_opened": "folder opened",
+        "image_moved": "1 image has another name",
+        "image_changed": "1 image has another content and is open again",
+        "export_made": "labels exported",
+    }.get(kind, kind.replace("_", " "))
+
+
+def _of_class(event: Event, name: Callable[[int], str]) -> str:
+    d, kind = event.data, event.kind
+    own = name(d["class"])
+    return {
+        "class_created": f'class "{d.get("name")}" made',
+        "class_renamed": f'class "{d.get("old", own)}" renamed "{d.get("new")}"',
+        "class_merged": f'class "{own}" merged into "{name(d.get("into", -1))}"',
+        "class_archived": f'class "{own}" archived',
+        "class_key_set": f'key of class "{own}" set to {str(d.get("new")).upper()}',
+        "class_look_set": f'look of class "{own}" changed',
+    }.get(kind, f'class "{own}" changed')
