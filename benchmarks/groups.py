@@ -18,6 +18,7 @@ class Group:
     borrows: tuple[str, ...] = ()  # other files that hold runs of those recipes
     paper: str = "ccl"  # whose tables: published/NAME.csv
     measures: tuple[str, ...] = ("accuracy_test",)  # the first one is compared over seeds
+    unit: str = "labels"  # of the columns; answers, where the variants have units of their own
 
 
 GROUPS = (
@@ -185,6 +186,20 @@ GROUPS = (
         " and a higher one.",
         "python benchmarks/run_all.py fixmatch_choice",
         pairs=(("fixmatch lr 0.06", "fixmatch lr 0.03"), ("fixmatch lr 0.06", "fixmatch lr 0.1")),
+    ),
+    Group(
+        "pairs",
+        "Same or different?",
+        "USPS, split 80/20, the training part clustered and scored without class names. The variant"
+        " says what an answer is about: a pair of images, or a label, which gives all its pairs."
+        " Pairs that answers imply are never asked and cost nothing. `adc` is a reconstruction:"
+        " its paper's loss and score are not known to us. `kmeans cae` is k-means, without an"
+        " answer, on the pre-trained auto-encoder that all of them set out from; *ari_kmeans* is"
+        " k-means on each learner's own embedding before its first answer.",
+        "python benchmarks/run_all.py pairs",
+        pairs=(("adc", "sdec-strong"), ("adc", "autoembedder"), ("sdec-strong", "sdec")),
+        measures=("ari_all", "ari_kmeans", "nmi_all", "acc_all", "accuracy_named"),
+        unit="answers",
     ),
     Group(
         "demo",

@@ -24,6 +24,8 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 MEASURES = {
     "accuracy_test": "test accuracy", "ari_all": "ARI over all images", "nmi_all": "NMI over all"
     " images", "acc_all": "ACC over all images", "ari_unlabelled": "ARI over the unlabelled images",
+    "ari_kmeans": "ARI of k-means on the embedding before the first answer", "accuracy_named":
+    "accuracy of names, groups before clusters, once every group has its name",
 }  # fmt: skip
 PERCENT = {  # the smallest count of the schedule that holds so many % of the training part
     "usps": {3: 225, 5: 375, 10: 750},
@@ -102,7 +104,11 @@ def points(rows: Iterable[Row], data: str) -> list[int]:
 
 
 def curve(
-    rows: Sequence[Row], data: str, paper: Sequence[Row] = (), measure: str = "accuracy_test"
+    rows: Sequence[Row],
+    data: str,
+    paper: Sequence[Row] = (),
+    measure: str = "accuracy_test",
+    unit: str = "labels",
 ) -> str:
     """One measure on one data set: a line for each recipe and variant, a column a count."""
     cells: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -122,7 +128,7 @@ def curve(
         ]
         table += _published_lines(paper, data, grid, measure)
         parts.append(
-            markdown(["recipe", "variant", "seeds", *(f"{n:,} labels" for n in grid)], table)
+            markdown(["recipe", "variant", "seeds", *(f"{n:,} {unit}" for n in grid)], table)
         )
     return "\n\n".join(parts)
 
@@ -240,7 +246,7 @@ def section(group: Group, folder: Path, paper: Path) -> str:
         shown = {row["data"] for row in rows if row["metric"] == measure and row["labels"]}
         for data in sorted(shown):
             title = f"{NAMES.get(data, data)}, {MEASURES[measure]}:"
-            parts.append(f"{title}\n\n{curve(rows, data, printed, measure)}")
+            parts.append(f"{title}\n\n{curve(rows, data, printed, measure, group.unit)}")
     if tests := comparisons(rows, group.pairs, group.measures[0]):
         parts.append(tests)
     columns = _columns_of_rounds() if parts else set()

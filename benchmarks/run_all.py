@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import dsac_cells
 import fixmatch_cells
+import pairwise_cells
 from cells import cell
 from handful.bench.grid import Cell, grid
 from handful.recipes import QueryPart
@@ -33,7 +34,8 @@ from record import ROOT, read, record
 METRICS = (
     "accuracy_test", "accuracy_unlabelled", "acc_all", "nmi_all", "ari_all", "acc_unlabelled",
     "nmi_unlabelled", "ari_unlabelled", "ari_kmeans", "ari_clusters", "purity_all", "macro_f1_test",
-    "balanced_accuracy_test", "pseudo_count", "pseudo_error", "images_per_second",
+    "balanced_accuracy_test", "pseudo_count", "pseudo_error", "implied_same", "implied_different",
+    "name_questions", "accuracy_named", "images_per_second",
 )  # fmt: skip
 SMALL = (75, 150, 225, 300, 375, 450, 525, 600, 675, 750)  # USPS: 1 % of the training part
 LARGE = (250, 500, 750, 1000, 1250, 1500)  # MNIST and Fashion-MNIST, as the paper
@@ -211,7 +213,7 @@ GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
         forms_digits, usps, mnist, fashion, queries, clustering, usps_more, refresh, forms,
         fashion_why, mnist_ccl, clustering_mnist, fashion_ccl, large_random, mnist_published,
     )
-} | dsac_cells.GROUPS | fixmatch_cells.GROUPS  # fmt: skip
+} | dsac_cells.GROUPS | fixmatch_cells.GROUPS | pairwise_cells.GROUPS  # fmt: skip
 # one run may answer several questions: (bench, data, recipe, variant) -> (bench, recipe, seeds)
 ALSO: dict[tuple[str, str, str, str], list[tuple[str, str, range]]] = {
     ("usps", "usps", "ccl-student", PUBLISHED): [

@@ -142,7 +142,8 @@ def test_the_published_lam_hardly_counts() -> None:
     seen = view(pool, pairs=everything(pool, truth))
     moved = {}
     for lam in (0.0, 1e-5, 1.0):
-        learner = SDEC(SDECOptions(**SMALL, lam=lam, steps=100, tol=0.0))
+        options = SDECOptions(**SMALL, lam=lam, steps=30, tol=0.0, optimizer="sgd")
+        learner = SDEC(options)
         fitted(learner, seen)
         moved[lam] = learner.snapshot(seen, frozenset({"embedding"})).embedding
     weak, strong = (np.abs(moved[lam] - moved[0.0]).max() for lam in (1e-5, 1.0))
@@ -246,13 +247,20 @@ def test_one_kind_of_pair_alone_is_said(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_alpha_within_reach() -> None:
     with pytest.raises(RecipeError, match="at most 2 apart"):
-        AutoEmbedderOptions(normalise=True)
+        AutoEmbedderOptions(normalise=True, alpha=100.0)
     with pytest.raises(RecipeError, match="must be above 0"):
         AutoEmbedderOptions(alpha=0.0)
+    assert AutoEmbedderOptions(normalise=True).resolved().alpha == 2
     pool, truth = blobs(60)
-    learner = embedder(normalise=True, alpha=2.0)
+    learner = embedder(alpha=None, steps=2)
+    fitted(learner, view(pool))
+    z = learner.snapshot(view(pool), frozenset({"embedding"})).embedding
+    d = [np.linalg.norm(a - b) for i, a in enumerate(z) for b in z[:i]]
+    assert learner.alpha == pytest.approx(3 * np.median(d), rel=0.1)
+    learner = embedder(normalise=True, alpha=None)
     seen = view(pool, pairs=everything(pool, truth))
     fitted(learner, seen)
+    assert learner.alpha <= 2
     z = learner.snapshot(seen, frozenset({"embedding"})).embedding
     assert np.linalg.norm(z, axis=1) == pytest.approx(np.ones(60), abs=1e-5)
 
@@ -261,6 +269,7 @@ def test_schedules_of_autoembedder() -> None:
     published = AutoEmbedderOptions().resolved()
     fast = AutoEmbedderOptions(schedule="fast").resolved()
     assert (published.epochs, published.steps) == (120, None)
+    assert (published.alpha, fast.alpha) == (100.0, None)
     assert (fast.epochs, fast.steps) == (None, 400)
     assert AutoEmbedderOptions(schedule="fast", epochs=3).resolved().steps is None
     assert (published.alpha, published.n_pairs, published.clip) == (100.0, 128, "cannot")

@@ -45,6 +45,7 @@ from handful.training import (
 from handful.types import Array, Fit, Snapshot, View, Weights
 
 __all__ = ["AutoEmbedder", "AutoEmbedderOptions"]
+REACH = 3.0  # alpha over the median distance of two images, on the fast schedule
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +53,9 @@ log = logging.getLogger(__name__)
 class AutoEmbedderOptions(AutoEncoderOptions):
     """AutoEmbedder on the house encoder; ``None`` is settled by ``schedule``."""
 
-    alpha: float = 100.0  # distance of different images; within reach of the encoder
+    # distance of different images: 100 published; fast: 3 times the median distance of any two
+    # before training, chosen on digits, where 100 tore apart what the encoder had found
+    alpha: float | None = None
     clip: Literal["cannot", "both"] = "cannot"  # both: published, far must-links are then dead
     normalise: bool = False  # embeddings of length 1: alpha is then at most 2
     pair_lr: float = 1e-3  # of Adam, on the pairs
@@ -64,6 +67,8 @@ class AutoEmbedderOptions(AutoEncoderOptions):
     two_classes: bool = False  # the user vouches for it: two differences make a sameness
 
     def __post_init__(self) -> None:
+        if self.alpha is None:
+            return
         if not self.alpha > 0:
             raise RecipeError(f"learner.alpha is {self.alpha}: it must be above 0")
         if self.normalise and self.alpha > 2:
@@ -77,7 +82,8 @@ class AutoEmbedderOptions(AutoEncoderOptions):
         if self.schedule == "fast":
             given = self.steps is not None or self.epochs is not None
             return replace(self, steps=self.steps if given else 400)
-        return replace(self, epochs=self.epochs or 120)
+        alpha = self.alpha or (2.0 if self.normalise else 100.0)
+        return replace(self, epochs=self.epochs or 120, alpha=alpha)
 
 
 @register_learner("autoembedder")
@@ -101,6 +107,7 @@ class AutoEmbedder:
     def __init__(self, options: AutoEmbedderOptions | None = None) -> None:
         self.options = (options or AutoEmbedderOptions()).resolved()
         self.space = LatentSpace(self.options)
+        self.alpha = self.options.alpha or 0.0  # 0: settled by the first embedding
         self.centres: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
         self.spread = 1.0  # s^2: mean squared distance to the nearest centre
         self.class_of = np.empty(0, dtype=np.int64)
@@ -118,6 +125,7 @@ class AutoEmbedder:
             self._start = weights_of(self.space.network)
         load_weights(self.space.network, self._start)
         self.space.moved()
+        self.alpha = self.options.alpha or self._reach()
         pairs = Constraints(closure_of(view, two_classes=self.options.two_classes))
         figures: dict[str, float] = {}
         if pairs.n_different:
@@ -152,7 +160,7 @@ class AutoEmbedder:
                 x = space.augment(space.prepare(space.images.float(ends.ravel())), draws)
                 z = self._scaled(encoder(x)).view(len(ends), 2, -1)
                 is_same = torch.arange(len(ends), device=z.device) < len(same)
-                loss = autoembedder_loss(z[:, 0], z[:, 1], is_same, alpha=o.alpha, clip=o.clip)
+                loss = autoembedder_loss(z[:, 0], z[:, 1], is_same, alpha=self.alpha, clip=o.clip)
                 optimizer.zero_grad(set_to_none=True)
                 accelerator.backward(loss)
                 optimizer.step()
@@ -163,6 +171,14 @@ class AutoEmbedder:
                     progress.log("pairs", step, pair=float(loss.detach()))
         space.moved()
         return meter.means()
+
+    def _reach(self) -> float:
+        """Three times the median distance of any two images, of a sample; at most 2 if scaled."""
+        z = self._z().numpy()
+        a, b = np.random.default_rng(0).integers(len(z), size=(2, 4096))
+        median = float(np.median(np.linalg.norm(z[a] - z[b], axis=1)[a != b])) if len(z) > 1 else 0
+        far = REACH * (median or 1.0)
+        return min(far, 2.0) if self.options.normalise else far
 
     def _batch(
         self, pairs: Constraints, rng: Generator
@@ -201,7 +217,7 @@ class AutoEmbedder:
         if pairs.n_different:  # of a fixed sample, whatever was drawn before
             ends = pairs.different(4096, np.random.default_rng(0))
             apart = np.linalg.norm(z[ends[:, 0]] - z[ends[:, 1]], axis=1)
-            figures["satisfied"] = float((apart >= self.options.alpha).mean())
+            figures["satisfied"] = float((apart >= self.alpha).mean())
         return figures
 
     def _z(self) -> Tensor:

@@ -1,0 +1,37 @@
+"""The rows of *same or different?*: 500 answers on USPS, and as many labels beside them.
+
+One answer costs 1, about a pair or about an image; the variant names the unit.  ``kmeans cae``
+is k-means on the pre-trained auto-encoder from which the others set out, seed by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from cells import cell
+from handful.bench.grid import Cell
+from handful.recipes import QueryPart
+
+COUNTS = (100, 250, 500)
+NAMES = ("adc", "sdec", "sdec-strong", "autoembedder")
+SEEDS = range(3)
+
+
+def pairs() -> Iterator[Cell]:
+    for seed in SEEDS:
+        yield cell(
+            "pairs", "usps", "kmeans", "fast 80/20", seed, schedule="fast", label="kmeans cae",
+            learner={"features": "cae"},
+        )  # fmt: skip
+        for name in NAMES:
+            yield cell(
+                "pairs", "usps", name, "fast 80/20 pairs", seed, schedule="fast", counts=COUNTS
+            )
+        for name in NAMES:
+            yield cell(
+                "pairs", "usps", name, "fast 80/20 labels", seed, schedule="fast", counts=COUNTS,
+                query=QueryPart("random"),
+            )  # fmt: skip
+
+
+GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {"pairs": pairs}
