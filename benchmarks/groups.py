@@ -111,7 +111,7 @@ GROUPS = (
         " labels, and STL-10's images come from ImageNet. `kmeans` sees no label. From 60 labels"
         " on the literal `dsac` gives whole clusters the class of their newest representative"
         " (k_2 = 2,050 images of a mean cluster of 1,300): one wrong one renames them all.",
-        "python benchmarks/run_all.py dsac_stl10",
+        "python benchmarks/run_all.py dsac_stl10 dsac_stl10_lite1",
         (1, 2),
         (("dsac-steady", "dsac"), ("dsac-steady", "propagation"), ("dsac", "propagation")),
         paper="dsac",
@@ -174,8 +174,8 @@ GROUPS = (
         "FixMatch and FlexMatch on few labels",
         "One fit on labels that were drawn at random, the fast schedule on one core: USPS with 250"
         " labels, split 80/20; MNIST with 100, 20,000 images of its training part and its whole"
-        " test part. `random` is a supervised network on the labels alone. The learning rate and"
-        " the number of steps were chosen on USPS's training part.",
+        " test part. `random` is a supervised network on the labels alone. Network, learning rate"
+        " and the number of steps were chosen on USPS's training part.",
         "python benchmarks/run_all.py fixmatch_usps fixmatch_mnist",
         pairs=(("fixmatch", "random"), ("flexmatch", "fixmatch")),
     ),
@@ -269,6 +269,20 @@ GROUPS = (
         " a random order: that is what the reduction of the released code does. One core of a busy"
         " machine.",
         "python benchmarks/enrichment.py",
+    ),
+    Group(
+        "selection",
+        "Rules beside their peers",
+        "Every rule that takes arrays, 100 picks from made-up rows of width 128 (50 Gaussians, two"
+        " labels a class), each case alone in a process; the peers that have the rule, in the same"
+        " run. *seconds*: the least of the repeats; *extra_mb*: memory beyond the matrices."
+        " *equal*: the picks that a slow reference makes, too. *radius*: farthest row from a label"
+        " or a pick; *coverage*: rows within ProbCover's delta of one, *coverage_reference*: what"
+        " greedy covers on the whole matrix of pairs; *typicality*: mean over the picks among all"
+        " rows. *stopped_at*: a repeat was ended there; *installed* 0: the peer was not there."
+        " Seconds of all cores stand beside those of the wall, which hold the machine's other"
+        " work.",
+        "python benchmarks/selection.py",
     ),
     Group(
         "scan",
