@@ -8,7 +8,8 @@ with two labels a class and 100 picks.  The peers live in an interpreter of thei
 ``--peers``, or made in a new environment by ``--install``; one that is missing gets a row that
 says so.  Every case runs alone in a process of one thread, and is stopped at 300 s of a repeat,
 counted on the cores, or 8 GB.
-``--million``: ours alone at 1,000,000 rows, on all cores.
+``--million``: ours alone at 1,000,000 rows, on all cores.  ``--losses``: what approximations
+lose at 100,000.
 
 Seconds are the least of the repeats, of all cores beside those of the wall (the machine may have
 other work); memory is what the first repeat took beyond the matrices.  Objectives are read off
@@ -33,10 +34,12 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 import handful.queries
 from handful import geometry
 from handful.bench.machine import cores
+from handful.queries import _typiclust
 from handful.registry import QUERIES, asks_pairs
 from handful.rng import rng_for
 from handful.types import Array
@@ -176,11 +179,11 @@ class Judge:
             self.delta = memo.get("delta", self.delta)
             figures["coverage"] = (float((d2 < self.delta**2).mean()), "")
         spread = []
-        for row in picks:
-            own = geometry.squared_distances(self.x, self.x[row : row + 1])[:, 0]
-            own[row] = np.inf
-            spread.append(np.sqrt(np.partition(own, 19)[:20]).mean())
-        figures["typicality"] = (float(np.mean(1 / (np.array(spread) + 1e-5))), "")
+        for some in np.array_split(picks, -(-len(picks) * len(self.x) // 25_000_000)):
+            away = geometry.squared_distances(self.x, self.x[some])
+            away[some, np.arange(len(some))] = np.inf
+            spread.append(np.sqrt(np.partition(away, 19, axis=0)[:20]).mean(axis=0))
+        figures["typicality"] = (float(np.mean(1 / (np.concatenate(spread) + 1e-5))), "")
         figures["classes_hit"] = (float(len(set(self.y[picks].tolist()))), "of 50")
         return figures
 
@@ -349,11 +352,33 @@ def peers_in(folder: Path) -> str:
     return python
 
 
+def measure_losses(n: int) -> None:
+    """What TypiClust gives away above its stated sizes: inertia, and typicality of the pick."""
+    variant = f"n={n} d={COLUMNS}, 1 thread"
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        make_arrays(Path(folder), n, frozenset({"embedding"}))
+        x = np.load(Path(folder) / "embedding.npy")
+        groups = _typiclust._clustered(x, LABELS + PICKS, rng_for(SEED, 0, "query"))
+        centres = geometry.class_means(x, groups, LABELS + PICKS)[0]
+        rest = geometry.lloyd(x, centres, max_iter=300).inertia
+        ours = sum(float(((x[groups == c] - centres[c]) ** 2).sum()) for c in range(LABELS + PICKS))
+        figures: Figures = {"inertia_ratio": (ours / rest, "")}
+        keep("typiclust: ten steps against k-means at rest", variant, figures)
+        sample = np.sort(rng_for(SEED, 0, "sample").choice(n, _typiclust.SAMPLE, replace=False))
+        found = int(handful.queries.typicality(x, 20, sample=sample).argmax())
+        exact = handful.queries.typicality(x, 20)
+        better = float((exact > exact[found]).mean())
+        figures = {"typicality_ratio": (float(exact[found] / exact.max()), ""),
+                   "more_typical": (better, "of the rows")}  # fmt: skip
+        keep("typiclust: 20,000 neighbours against all", variant, figures)
+
+
 def main() -> None:
     """Measure what has no rows yet, print, record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
     parser.add_argument("--million", action="store_true", help="ours alone at 1,000,000 rows")
+    parser.add_argument("--losses", action="store_true", help="of approximations, at 100,000")
     parser.add_argument("--peers", default="", metavar="PYTHON", help="the peers' interpreter")
     parser.add_argument("--install", type=Path, metavar="FOLDER", help="install the peers there")
     parser.add_argument("--only", nargs="*", help="names of rules")
@@ -362,6 +387,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.install:
         given.peers = peers_in(given.install)
+    if given.losses:
+        return measure_losses(SIZES[-1])
     sizes = [LARGE] if given.million else given.sizes
     for n in sizes:
         threads = cores() if n >= LARGE else 1

@@ -92,7 +92,7 @@ class BADGE:
               images shield nothing (as published); one uniform number a pick, so that the same
               generator gives the same picks on any machine; where every gradient left equals a
               picked one, the rest is drawn uniformly, with a warning.
-    When      the classifier is trained a little and batches are large.  Not from nothing, and not
+    When      The classifier is trained a little and batches are large.  Not from nothing, and not
               for a model whose probabilities are all 0 and 1.
 
     Parameters

@@ -37,7 +37,7 @@ class CoreSet:
     Here      exact to float64 whatever the embedding's type; images set aside are neither
               asked nor covered; of equally far ones a seeded draw decides.
               Memo: ``radius`` that each pick leaves, a figure to stop by.
-    When      the classes are many and balanced, and outliers are few: it asks for outliers
+    When      The classes are many and balanced, and outliers are few: it asks for outliers
               first.  On clustered data it misses classes that `TypiClust` finds.
 
     Parameters
