@@ -34,4 +34,16 @@ def pairs() -> Iterator[Cell]:
             )  # fmt: skip
 
 
-GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {"pairs": pairs}
+def pairs_choice() -> Iterator[Cell]:
+    """AutoEmbedder's alpha on the fast schedule, on digits alone."""
+    for seed in SEEDS:
+        for alpha in (None, 10.0, 100.0):
+            learner = {} if alpha is None else {"alpha": alpha}
+            label = "autoembedder" if alpha is None else f"autoembedder alpha {alpha:g}"
+            yield cell(
+                "pairs_choice", "digits", "autoembedder", "fast pairs", seed, split="none",
+                schedule="fast", counts=(500,), label=label, learner=learner,
+            )  # fmt: skip
+
+
+GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {g.__name__: g for g in (pairs_choice, pairs)}
