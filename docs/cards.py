@@ -26,6 +26,14 @@ assert _learners
 assert _queries  # these are imported for what they register
 assert _queries_learned
 _COMMENT = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
+HEADINGS = {
+    "Needs": "Needs",
+    "Cost": "Cost",
+    "Memory": "Memory",
+    "When": "When to use it, and when not",
+    "Source": "Source",
+    "Here": "Where we differ",
+}
 _PARAMETER = re.compile(r"^(\w+) : (.+)$", re.MULTILINE)
 
 
@@ -43,6 +51,37 @@ def card(thing: Any) -> str:
     first, _, rest = inspect.cleandoc(thing.__doc__ or "").partition("\n")
     first, rest = first.replace("``", "`"), rest.replace("``", "").replace("::\n", "").strip()
     return f"{first}\n\n```text\n{rest}\n```" if rest else first
+
+
+def sections(rule: Any) -> dict[str, str]:
+    """A rule's card by its headings; memory, which stands under Cost, apart."""
+    text = inspect.cleandoc(rule.__doc__ or "").partition("\n\nParameters\n")[0]
+    parts = re.split(r"^(Formula|Needs|Cost|When|Source|Here) +", text, flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    cost, said, memory = " ".join(found["Cost"].split()).partition("Memory: ")
+    return {**found, "Cost": cost} | ({"Memory": memory} if said else {})
+
+
+def prose(text: str) -> str:
+    """A section as Markdown: what would be markup outside of code is meant as it stands."""
+    quoted = " ".join(text.split()).replace("``", "`").split("`")
+    quoted[::2] = [re.sub(r"([*_<>\[\]\\|])", r"\\\1", part) for part in quoted[::2]]
+    return "`".join(quoted)
+
+
+def rule_card(rule: Any) -> str:
+    """What a rule does in two sentences, then its card, heading by heading."""
+    found = sections(rule)
+    second = (inspect.getmodule(rule).__doc__ or "").partition(": ")[2].partition("\n")[0]
+    first = inspect.cleandoc(rule.__doc__ or "").partition("\n\n")[0]
+    lines = [f"{prose(first)} In short: {prose(second)}" if second else prose(first)]
+    formula = inspect.cleandoc(found["Formula"]).replace("``", "")
+    lines.append(f"**Formula**\n\n```text\n{formula}\n```")
+    for heading, title in HEADINGS.items():
+        if heading in found:
+            text = prose(found[heading])
+            lines.append(f"**{title}**\n: {text[0].upper()}{text[1:]}")
+    return "\n\n".join(lines)
 
 
 def options_table(options: type[Any]) -> str:
@@ -70,7 +109,7 @@ def queries() -> Iterator[str]:
     for name in QUERIES:
         rule = QUERIES.get(name)
         needs = ", ".join(f"`{part}`" for part in sorted(rule.needs)) or "nothing"
-        yield f"## {name}\n\n{card(rule)}\n\nNeeds of the learner: {needs}."
+        yield f"## {name}\n\n{rule_card(rule)}\n\nParts that the learner must give: {needs}."
         yield options_table(rule)
 
 

@@ -204,17 +204,16 @@ class Recipe:
         learner: Learner = LEARNERS.get(self.learner.name)(_options(self.learner, self.schedule))
         rule, given = _query(self.query)
         query: Query = rule(**given)
+        able = ", ".join(n for n in LEARNERS if _would_do(LEARNERS.get(n), query)) or "none"
         if missing := sorted(query.needs - learner.gives):
-            able = [n for n in LEARNERS if LEARNERS.get(n).gives >= query.needs]
             raise MissingPart(
                 f"query {self.query.name!r} needs {missing[0]!r}, which learner"
-                f" {self.learner.name!r} does not give: take one of {', '.join(able) or 'none'}"
+                f" {self.learner.name!r} does not give: take one of {able}"
             )
         if asks_pairs(query) and not learns_pairs(learner):
-            able = [n for n in LEARNERS if learns_pairs(LEARNERS.get(n))]
             raise RecipeError(
                 f"query {self.query.name!r} asks same or different, which learner"
-                f" {self.learner.name!r} does not learn from: take one of {', '.join(able)}"
+                f" {self.learner.name!r} does not learn from: take one of {able}"
             )
         return learner, query
 
@@ -649,6 +648,12 @@ def _query(part: QueryPart) -> tuple[type[Any], Mapping[str, Any]]:
     assert handful.queries  # both are imported for what they register
     assert handful.queries_learned
     return QUERIES.get(part.name), part.options
+
+
+def _would_do(learner: type[Any], query: Query) -> bool:
+    """Whether a learner gives what a rule needs, and learns from what it asks."""
+    given: frozenset[str] = learner.gives
+    return given >= query.needs and (learns_pairs(learner) or not asks_pairs(query))
 
 
 def _options(part: LearnerPart, schedule: str) -> Any:

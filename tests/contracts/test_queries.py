@@ -67,7 +67,7 @@ def test_the_rules_of_this_package_are_registered() -> None:
 def test_every_rule_has_its_card(name: str) -> None:
     card = QUERIES.get(name).__doc__ or ""
     assert 20 < len(QUERIES.summary(name)) < 100
-    for heading in ("Formula", "Needs", "Cost", "Source", "Here"):
+    for heading in ("Formula", "Needs", "Cost", "When", "Source", "Here"):
         assert f"\n    {heading}" in card, f"{name}: the card lacks {heading!r}"
 
 

@@ -169,6 +169,27 @@ def test_every_option_of_a_learner_is_in_its_table() -> None:
         assert all(f"| `{field}` |" in table for field in options.__dataclass_fields__)
 
 
+def test_a_rule_is_documented_heading_by_heading() -> None:
+    from handful.registry import QUERIES, asks_pairs
+
+    page = "\n\n".join(cards.queries())
+    found = dict(
+        zip(*[iter(re.split(r"^## (.+)$", page, flags=re.MULTILINE)[1:])] * 2, strict=True)
+    )
+    for name in QUERIES:
+        heads = ["Formula", *cards.HEADINGS.values()]
+        if asks_pairs(QUERIES.get(name)):
+            heads.remove("Memory")
+        assert re.findall(r"^\*\*(.+)\*\*$", found[name], re.MULTILINE) == heads, name
+        said = found[name].split("**Formula**")[0]
+        assert "In short: " in said
+        assert cards.sections(QUERIES.get(name))["Cost"], name
+
+
+def test_what_looks_like_markup_stands_as_it_is() -> None:
+    assert cards.prose("O(|s| * n_i)  of ``a_b*`` <x>") == r"O(\|s\| \* n\_i) of `a_b*` \<x\>"
+
+
 def test_cards_are_written_once(tmp_path: Path) -> None:
     cards.write(tmp_path)
     before = {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}

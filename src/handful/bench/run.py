@@ -87,6 +87,7 @@ def run(
     chosen = recipe or kept
     if chosen is None:
         raise RecipeError(f"no recipe was given for {out}: name one of `handful recipes`")
+    chosen.build()  # raises when the rule needs what the learner does not give
     began = read_run(out).run if resume else {}
     oracle = _who_answers(out, oracle, began)
     ready = prepare(
@@ -99,7 +100,6 @@ def run(
         say=say,
     )
     answers = make_oracle(oracle, ready)
-    ready.recipe.build()  # raises when the rule needs what the learner does not give
     _check_same(out, ready, kept, began)
     with closing(RunFolder.create(out, resume=resume)) as folder:
         folder.write_recipe(to_toml(ready.recipe))

@@ -53,6 +53,8 @@ class DSAC:
               then O(n (m + log n)) time, O(n k) memory.
               Memory: at most 320 MB at 200,000 x 128.
     Source    Zhao, Chen & Zhou 2024 (DSAC), II-B, Eq. 3, Algorithm 1.
+    When      With the learner ``dsac``, whose clusters and embedding it belongs to, and no label
+              yet.  Not where clusters have nothing to do with the classes.
     Here      the answers divide exactly among the clusters (the paper's rounding may ask for
               none at all); C is floored, or exact copies would win every choice; images are
               ranked by d, not by the self-paced weight, which is 0 for many; of equal images

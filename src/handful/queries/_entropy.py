@@ -30,6 +30,8 @@ class Entropy(ScoreRule):
               Memory: at most 64 MB at 200,000 x 128.
     Source    Shannon 1948; Lewis & Gale, SIGIR 1994; Wang & Shang, IJCNN 2014;
               Roda & Geva 2024, Eq. 4.
+    When      A classifier that has learned a little; with ``on="clusters"``, CCL.  Not from few
+              labels, where it is sure of what it does not know, nor for large batches.
     Here      equal scores fall by a seeded permutation, not by the order of the files: a
               saturated network gives thousands of exact zeros.  Under a Student-t assignment
               the most distant outlier has q = 1/K and is asked first: known, not mended.

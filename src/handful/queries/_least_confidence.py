@@ -25,6 +25,7 @@ class LeastConfidence(ScoreRule):
     Cost      O(n C) time, O(n) memory beside the probabilities.
               Memory: at most 64 MB at 200,000 x 128.
     Source    Lewis & Gale, SIGIR 1994; Wang & Shang, IJCNN 2014.
+    When      As entropy, where only the best guess counts.  Not from few labels.
     Here      equal scores fall by a seeded permutation.  With two classes the order is that of
               entropy and margin.
 

@@ -27,6 +27,8 @@ class Margin(ScoreRule):
     Cost      O(n C) time, O(n) memory beside the probabilities.
               Memory: at most 64 MB at 200,000 x 128.
     Source    Scheffer, Decomain & Wrobel, IDA 2001; Wang & Shang, IJCNN 2014; Settles 2009.
+    When      The first choice of the three simple rules: it spreads over pairs of classes that are
+              confused.  Not from few labels, nor on noisy borders that no label settles.
     Here      equal scores fall by a seeded permutation.  A single class has margin 0: the
               order is then random.
 

@@ -25,6 +25,8 @@ class Random:
     Cost      O(n) time and memory.  Memory: at most 16 MB at 200,000 x 128.
     Source    simple random sampling; the control that every study of queries asks for
               (Mittal et al. 2019; Lueth et al., NeurIPS 2023).
+    When      As the control of every comparison, and where figures must be read from the labels.
+              Not where a class is rare.
     Here      labels drawn so are a fair sample: priors and error rates may be read from them.
     """
 

@@ -46,6 +46,8 @@ class TypiClust:
               rows; above 20,000 images neighbours come from a sample of 20,000 of them.
               Memory: at most 320 MB at 200,000 x 128.
     Source    Hacohen, Dekel & Weinshall, ICML 2022 (TPC_RP; ``on="clusters"``: TPC_DC).
+    When      The first answers, from none on, with an embedding learned without labels.  Not
+              once the classes are known well: it never asks about the border between them.
     Here      the distance, as printed; the released code takes its square (``squared``).  Small
               clusters come last instead of never.  For more than 50 clusters or 100,000 images
               k-means starts from 20 images a cluster and takes ten steps over all: a lower
