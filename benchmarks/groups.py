@@ -191,8 +191,8 @@ GROUPS = (
         "pairs_choice",
         "AutoEmbedder's alpha on the fast schedule",
         "Digits, 500 answers about pairs. `autoembedder` alone takes three times the median"
-        " distance of two images before training; 100 is the published value, for another network. The"
-        " column of 0 answers is k-means on the encoder that all begin with.",
+        " distance of two images before training; 100 is the published value, for another network."
+        " The column of 0 answers is k-means on the encoder that all begin with.",
         "python benchmarks/run_all.py pairs_choice",
         measures=("ari_all",),
         unit="answers",
