@@ -56,13 +56,17 @@ def checked(value: Any, kind: Any, where: str = "the request", bound: BoundTo | 
         if not isinstance(value, list) or not bound.low <= len(value) <= bound.high:
             _refuse(where, f"must be a list of {bound.low} to {bound.high}")
         return [checked(v, get_args(kind)[0], f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            _refuse(where, "must be a record")
+        return {n: checked(v, get_args(kind)[1], f"{where}.{n}") for n, v in value.items()}
     if kind is str:
         return _text(value, bound, where)
     if kind is int:
         if type(value) is not int or not bound.low <= value <= bound.high:
             _refuse(where, f"must be a whole number from {bound.low} to {bound.high}")
         return value
-    if type(value) is not kind:
+    if type(value) is not kind and not (kind is float and type(value) is int):
         _refuse(where, f"must be {kind.__name__}")
     return value
 
@@ -80,6 +84,8 @@ def _one_of(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
     if value is None and NoneType in kinds:
         return None
     records = [k for k in kinds if is_typeddict(k)]
+    if len(records) == 1 and isinstance(value, dict):
+        return checked(value, records[0], where)
     if records and isinstance(value, dict):  # told apart by their ``kind``
         for kind in records:
             if value.get("kind") in get_args(fields_of(kind)["kind"][0]):

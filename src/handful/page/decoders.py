@@ -65,7 +65,9 @@ class Decoders:
         self._line: PriorityQueue[_Job] = PriorityQueue()
         self._order = count()
         self._closed = threading.Event()
-        self._children = [_Child(self) for _ in range(n or min(4, os.cpu_count() or 1))]
+        self._children = [
+            _Child(self) for _ in range(min(4, os.cpu_count() or 1) if n is None else n)
+        ]
         threading.Thread(target=self._watch, name="decoder watch", daemon=True).start()
 
     def read(self, path: str, *, side: int = 0, page: int = 0, rank: int = SOON) -> Future[Reading]:
