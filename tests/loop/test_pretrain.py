@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from handful import simclr
 from handful.bench.pretrain import pretrain
 from handful.cli import app
 from handful.errors import InputError, RecipeError, RunFolderError
@@ -100,16 +101,14 @@ def test_the_command_writes_the_encoder_and_says_how_it_went(images, tmp_path):
 
 
 def test_weights_that_were_learnt_are_moved_more_gently(images, tmp_path, monkeypatch):
-    import handful.bench.pretrain as room
-
     seen: list[float] = []
-    real = room.train
+    real = simclr.pretrain
 
     def watch(*args, **kwargs):
         seen.append(kwargs["options"].lr)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(room, "train", watch)
+    monkeypatch.setattr(simclr, "pretrain", watch)
     first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
     pretrain(images, out=first, options=QUICK)
     pretrain(images, out=second, options=QUICK, weights=str(first))

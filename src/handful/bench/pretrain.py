@@ -7,17 +7,17 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handful.errors import InputError, RunFolderError
-from handful.networks.backbones import Backbone
-from handful.networks.backbones import backbone as encoder_named
 from handful.pool import Reading, open_data
 from handful.pool.ids import counted
 from handful.progress import Progress, Silent
 from handful.rng import rng_for
-from handful.simclr import SimCLRFit, SimCLROptions, save_encoder
-from handful.simclr import pretrain as train
+
+if TYPE_CHECKING:
+    from handful.networks.backbones import Backbone
+    from handful.simclr import SimCLRFit, SimCLROptions
 
 __all__ = ["pretrain"]
 
@@ -49,6 +49,9 @@ def pretrain(
     Cut off, it goes on behind its last whole epoch when it is called again: the state lies in
     ``OUT.checkpoint`` until the encoder is written.  `RunFolderError` where ``out`` is taken.
     """
+    from handful import simclr
+    from handful.networks import backbones
+
     progress = progress if progress is not None else Silent()
     path = Path(out)
     if path.exists():
@@ -59,21 +62,21 @@ def pretrain(
     if pool.features is not None:
         raise InputError(f"{data} holds ready features: an encoder is trained on images")
     name = backbone or ("small" if max(pool.size) <= SMALL else "lite0")
-    encoder = encoder_named(name, weights=weights, rng=rng_for(seed, None, "encoder"))
-    chosen = options or SimCLROptions()
+    encoder = backbones.backbone(name, weights=weights, rng=rng_for(seed, None, "encoder"))
+    chosen = options or simclr.SimCLROptions()
     chosen = replace(chosen, lr=lr or (1e-3 if encoder.weights == "random" else 1e-4))
     say(f"{len(pool):,} images, encoder {name} ({encoder.weights} weights)")
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint = path.with_name(path.name + ".checkpoint")
     if checkpoint.exists():
         say(f"going on where {checkpoint} stands")
-    fit = train(
+    fit = simclr.pretrain(
         encoder, pool, options=chosen, rng=rng_for(seed, None, "simclr"), progress=progress,
         checkpoint=checkpoint,
     )  # fmt: skip
     if pool.broken:
         say(f"{counted(len(pool.broken), 'image')} could not be read, hence left out")
-    save_encoder(encoder, path, fit)
+    simclr.save_encoder(encoder, path, fit)
     with suppress(OSError):
         checkpoint.unlink()
     return encoder, fit
