@@ -68,6 +68,7 @@ export function Export() {
           </fieldset>
           <fieldset>
             <legend>Where</legend>
+            <div class="choices">
             <label class="choice">
               <input
                 type="radio" name="where" checked={where === "pictures"} disabled={readOnly}
@@ -79,6 +80,7 @@ export function Export() {
               <input type="radio" name="where" checked={where === "project"} onChange={() => setWhere("project")} />
               where the work is kept: {shown(place)}
             </label>
+            </div>
           </fieldset>
           {readOnly && <p class="dim">This folder is read-only. Your work is stored in {shown(place)}. The pictures are never changed anyway.</p>}
           {waiting > 0 && <p class="careful">{count(waiting)} answers are not stored yet and would be missing.</p>}

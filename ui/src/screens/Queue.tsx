@@ -13,6 +13,8 @@ import { NoPictures } from "../parts/NoPictures";
 
 const LATELY = 24;
 const SMALL = 160; // px: pictures under this are enlarged with their pixels kept sharp
+const ENLARGED = 6; // times: a larger picture of few pixels only makes the eyes travel
+const AT_LEAST = 320; // px: but never smaller than this where there is room
 const STEPS = [1, 1.5, 2, 3, 4, 6, 8];
 
 /** One picture, one key, and the next is there. */
@@ -84,12 +86,17 @@ function Stage({ entry, zoom, setZoom }: {
   useEffect(() => setFault(null), [entry.id]);
 
   const w = entry.w ?? 1, h = entry.h ?? 1;
-  const fit = Math.min((box.width - 24) / w, (box.height - 24) / h);
-  const size = zoom > 1 ? { width: `${w * fit * zoom}px`, height: `${h * fit * zoom}px` } : {};
+  const room = Math.min((box.width - 24) / w, (box.height - 24) / h);
+  const fit = Math.min(room, Math.max(ENLARGED, AT_LEAST / Math.max(w, h)));
+  const known = entry.w !== null && box.width > 0;
+  const size = known ? { width: `${w * fit * zoom}px`, height: `${h * fit * zoom}px` } : {};
   const small = Math.max(w, h) <= SMALL;
   return (
     <>
-      <div class={`picture ${zoom > 1 ? "zoomed" : ""}`} ref={frame} tabIndex={zoom > 1 ? 0 : -1}>
+      <div class={`picture ${zoom * fit > room ? "zoomed" : ""}`} ref={frame} tabIndex={zoom * fit > room ? 0 : -1}>
+        {entry.answer && (
+          <p class="answer">Your answer: <AnswerName given={entry.answer} /></p>
+        )}
         {fault === entry.id ? (
           <p class="fault">
             This picture cannot be shown. If it stays so, answer "broken" (I); Problems says why.
@@ -100,9 +107,6 @@ function Stage({ entry, zoom, setZoom }: {
             class={small ? "small" : ""} decoding="sync" draggable={false}
             data-testid="picture" data-image={entry.id} onError={() => setFault(entry.id)}
           />
-        )}
-        {entry.answer && (
-          <p class="answer">Your answer: <AnswerName given={entry.answer} /></p>
         )}
       </div>
       <div class="tools">
