@@ -271,6 +271,11 @@ class Index:
                 (size, mtime, row),
             )
 
+    def all_again(self) -> None:
+        """Every file is to be read again."""
+        with self.writing() as connection:
+            connection.execute("UPDATE picture SET looked = 0, was = COALESCE(was, sha256)")
+
     def forget(self, row: Row, *, now: str) -> None:
         """Drop a file that has another name now; its id goes on to lead there."""
         with self.writing() as connection:

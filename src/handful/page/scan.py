@@ -158,6 +158,10 @@ class Scanner:
 
     def look(self) -> None:
         """One look at the folder, from the walk to the last thumbnail."""
+        index = self.project.index
+        if index.meta("follow", int(self.project.follow)) != int(self.project.follow):
+            index.all_again()  # a link that was followed is none to be shown now
+        index.keep("follow", int(self.project.follow))
         try:
             added, missing, back = self._walk()
         except OSError as error:
