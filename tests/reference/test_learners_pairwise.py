@@ -70,11 +70,15 @@ def score(learner: Any, seen: View, truth: Array) -> float:
 
 
 MAKERS: dict[str, Any] = {
-    "sdec": lambda: SDEC(SDECOptions(**SMALL, lam=1.0, steps=100, cluster_lr=5e-3, tol=0.0)),
-    "autoembedder": lambda: AutoEmbedder(
-        AutoEmbedderOptions(**SMALL, alpha=10.0, steps=150, pair_lr=3e-3)
+    "sdec": lambda steps=100: SDEC(
+        SDECOptions(**SMALL, lam=1.0, steps=steps, cluster_lr=5e-3, tol=0.0)
     ),
-    "adc": lambda: ADC(ADCOptions(**SMALL, epochs=25, n_images=48, pair_lr=3e-3)),
+    "autoembedder": lambda steps=150: AutoEmbedder(
+        AutoEmbedderOptions(**SMALL, alpha=10.0, steps=steps, pair_lr=3e-3)
+    ),
+    "adc": lambda steps=50: ADC(
+        ADCOptions(**SMALL, epochs=max(steps // 2, 1), n_images=48, pair_lr=3e-3)
+    ),
 }
 
 
@@ -114,7 +118,7 @@ def test_labels_teach_what_their_pairs_teach(name: str) -> None:
 def test_a_round_does_not_depend_on_the_ones_before_where_it_begins_anew(name: str) -> None:
     pool, truth = blobs(60)
     seen = view(pool, pairs=everything(pool, truth)[:40])
-    through, fresh = MAKERS[name](), MAKERS[name]()
+    through, fresh = MAKERS[name](4), MAKERS[name](4)
     for one in (through, fresh):
         fitted(one, view(pool))
     fitted(through, view(pool, pairs=everything(pool, truth)[:20]), seed=7)
