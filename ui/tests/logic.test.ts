@@ -4,7 +4,7 @@ import { linesFor } from "../src/logic/box";
 import { GAP, between, moved, scrollFor, shapeOf, windowOf } from "../src/logic/grid";
 import { LOOKS, lookClass, lookName, lookOf } from "../src/logic/looks";
 import { distance, sameName, shortened, shown, tidied } from "../src/logic/names";
-import { Pace, duration } from "../src/logic/pace";
+import { Pace } from "../src/logic/pace";
 import { Preloader, type Decodable } from "../src/logic/preload";
 import * as texts from "../src/logic/texts";
 
@@ -179,12 +179,14 @@ describe("the pace", () => {
   });
 
   it("says durations no more exactly than they are known", () => {
-    expect(duration(4_000)).toBe("a few seconds");
-    expect(duration(38_000)).toBe("40 s");
-    expect(duration(58_000)).toBe("1 min");
-    expect(duration(9 * 60_000)).toBe("9 min");
-    expect(duration(130 * 60_000)).toBe("2 h 10 min");
-    expect(duration(119 * 60_000)).toBe("2 h");
+    expect(texts.duration(4_000)).toBe("a few seconds");
+    expect(texts.duration(38_000)).toBe("40 s");
+    expect(texts.duration(58_000)).toBe("1 min");
+    expect(texts.duration(9 * 60_000)).toBe("9 min");
+    expect(texts.duration(130 * 60_000)).toBe("2 h 10 min");
+    expect(texts.about(4_000)).toBe("a few seconds");
+    expect(texts.about(540_000)).toBe("about 9 min");
+    expect(texts.duration(119 * 60_000)).toBe("2 h");
   });
 });
 

@@ -62,6 +62,7 @@ export class Model {
   readonly outbox: Outbox;
   private readonly pace = new Pace();
   private readonly taken = new Map<string, { id: string; given: queue.Given }>();
+  private readonly lines = new Map<string, queue.Line>(); // of the modes not in view
   private held: StreamCounts | null = null;
   private shownSince = performance.now();
   private nextProvisional = -1;
@@ -119,9 +120,11 @@ export class Model {
   private enter(address: Address): void {
     if (address.screen !== "queue") return;
     this.shownSince = performance.now();
-    if (this.now.served.mode !== address.mode) {
+    const { served, line } = this.now;
+    if (served.mode !== address.mode) {
+      if (served.mode) this.lines.set(served.mode, line);
       this.app.set({
-        line: queue.EMPTY,
+        line: this.lines.get(address.mode) ?? queue.EMPTY,
         served: { mode: address.mode, cursor: null, over: false, loading: false },
       });
     }
@@ -150,7 +153,7 @@ export class Model {
     const open = this.counts?.open ?? 0;
     const own = this.pace.text(open);
     const { left_s: left } = this.now.state ?? { left_s: null };
-    return own ?? (left && open ? `about ${texts.time(left)} at your pace` : null);
+    return own ?? (left && open ? `${texts.about(left * 1000)} at your pace` : null);
   }
 
   private changes(): Change[] {

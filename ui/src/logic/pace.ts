@@ -1,3 +1,5 @@
+import { about } from "./texts";
+
 /** How long the rest takes at the person's own pace. */
 
 const REMEMBERED = 50;
@@ -24,18 +26,6 @@ export class Pace {
 
   text(open: number): string | null {
     const median = this.median;
-    return median === null || open === 0 ? null : `about ${duration(open * median)} at your pace`;
+    return median === null || open === 0 ? null : `${about(open * median)} at your pace`;
   }
-}
-
-/** 40 s, 9 min, 2 h 10 min: never more exact than it deserves. */
-export function duration(ms: number): string {
-  const seconds = ms / 1000;
-  if (seconds < 10) return "a few seconds";
-  if (seconds < 55) return `${Math.round(seconds / 10) * 10} s`;
-  const minutes = Math.max(1, Math.round(seconds / 60));
-  if (minutes < 60) return `${minutes} min`;
-  const rest = Math.round((minutes % 60) / 10) * 10;
-  const hours = Math.floor(minutes / 60) + (rest === 60 ? 1 : 0);
-  return rest === 0 || rest === 60 ? `${hours} h` : `${hours} h ${rest} min`;
 }

@@ -1,5 +1,3 @@
-import { duration } from "./pace";
-
 /** The sentences of the page.  Plain words, the number always with what it counts. */
 
 const NUMBER = new Intl.NumberFormat("en");
@@ -8,8 +6,10 @@ export function count(n: number): string {
   return NUMBER.format(n);
 }
 
-export function time(seconds: number): string {
-  return duration(seconds * 1000);
+/** `about 9 min`, `a few seconds`. */
+export function about(ms: number): string {
+  const text = duration(ms);
+  return text.startsWith("a ") ? text : `about ${text}`;
 }
 
 export function pictures(n: number): string {
@@ -71,4 +71,16 @@ export function tooMany(n: number): string | null {
   return n > MOST_AT_ONCE
     ? `${count(n)} pictures are more than one answer may hold (${count(MOST_AT_ONCE)}). Select fewer.`
     : null;
+}
+
+/** 40 s, 9 min, 2 h 10 min: never more exact than it deserves. */
+export function duration(ms: number): string {
+  const seconds = ms / 1000;
+  if (seconds < 10) return "a few seconds";
+  if (seconds < 55) return `${Math.round(seconds / 10) * 10} s`;
+  const minutes = Math.max(1, Math.round(seconds / 60));
+  if (minutes < 60) return `${minutes} min`;
+  const rest = Math.round((minutes % 60) / 10) * 10;
+  const hours = Math.floor(minutes / 60) + (rest === 60 ? 1 : 0);
+  return rest === 0 || rest === 60 ? `${hours} h` : `${hours} h ${rest} min`;
 }

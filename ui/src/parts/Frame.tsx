@@ -181,7 +181,7 @@ function StatusLine() {
           <span key={task.name} class="row">
             <progress value={task.done} max={Math.max(1, task.total)} aria-label={task.text} />
             {task.text} {texts.count(task.done)} of {texts.count(task.total)}
-            {task.eta_s !== null && `, about ${texts.time(task.eta_s)}`}
+            {task.eta_s !== null && `, ${texts.about(task.eta_s * 1000)}`}
           </span>
         ))}
         <a href="#/history">History</a>

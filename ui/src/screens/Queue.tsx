@@ -84,6 +84,10 @@ function Stage({ entry, zoom, setZoom }: {
     return () => watch.disconnect();
   }, []);
   useEffect(() => setFault(null), [entry.id]);
+  useEffect(() => {
+    const view = frame.current!; // the middle stays in the middle
+    view.scrollTo((view.scrollWidth - view.clientWidth) / 2, (view.scrollHeight - view.clientHeight) / 2);
+  }, [zoom, entry.id]);
 
   const w = entry.w ?? 1, h = entry.h ?? 1;
   const room = Math.min((box.width - 24) / w, (box.height - 24) / h);
@@ -229,7 +233,10 @@ function LastAnswers() {
               type="button" onMouseDown={keepFocus} onClick={() => model.show(entry.id)}
               aria-label={`Change: ${entry.answer!.name ?? STATE_WORDS[entry.answer!.state ?? ""]}`}
             >
-              <img src={thumbnail(entry, 96)} alt="" width={24} height={24} />
+              <img
+                src={thumbnail(entry, 96)} alt="" width={24} height={24}
+                onError={(event) => event.currentTarget.classList.add("gone")}
+              />
               <AnswerName given={entry.answer!} />
             </button>
           </li>

@@ -1,0 +1,207 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { api } from "../src/app/api";
+import { Model } from "../src/app/model";
+import * as queue from "../src/logic/queue";
+import { mockServer, type MockServer } from "./mock.mjs";
+
+let server: MockServer;
+let model: Model;
+let stop: () => void;
+let gate: Promise<void> | null; // holds the server's replies back
+
+async function begin(options: Parameters<typeof mockServer>[0] = {}): Promise<void> {
+  server = mockServer(options);
+  gate = null;
+  vi.stubGlobal("fetch", async (address: string, request: RequestInit = {}) => {
+    const body = request.body ? JSON.parse(String(request.body)) : undefined;
+    const { status, body: answer } = server.handle(request.method ?? "GET", address, body);
+    await gate;
+    return new Response(JSON.stringify(answer), { status });
+  });
+  model = new Model(await api.state());
+  stop = model.start();
+  await settled();
+}
+
+async function settled(): Promise<void> {
+  await vi.waitFor(() => {
+    expect(model.outbox.waiting).toHaveLength(0);
+    expect(model.now.served.loading).toBe(false);
+  });
+  await new Promise((done) => setTimeout(done, 5));
+}
+
+beforeEach(() => {
+  localStorage.clear();
+  location.hash = "#/queue";
+});
+afterEach(() => {
+  stop();
+  vi.unstubAllGlobals();
+});
+
+const inView = () => queue.current(model.now.line)?.id ?? null;
+const states = () => server.pictures.map((p) => p.state);
+
+describe("answering", () => {
+  it("shows the next picture and the new counts before the server has answered", async () => {
+    await begin({ names: 5 });
+    model.answer(model.named("copepod"));
+    expect(inView()).toBe("p1");
+    expect(model.counts).toMatchObject({ by_you: 1, open: 4 });
+    expect(model.classes.map((c) => [c.name, c.key, c.pictures])).toEqual([["copepod", "1", 1]]);
+    expect(model.undoText).toBe('1 image labelled "copepod"');
+    await settled();
+    expect(server.pictures[0]).toMatchObject({ state: "labelled", class: 0 });
+    expect(model.counts).toMatchObject({ by_you: 1, open: 4 });
+  });
+
+  it("makes one class of a name that is used again before the server knows it", async () => {
+    await begin({ names: 5 });
+    let open = () => {};
+    gate = new Promise((done) => (open = done));
+    const reply = model.named("copepod");
+    model.answer(reply);
+    model.answer(model.named(" Copepod "));
+    model.answer(reply);
+    open();
+    gate = null;
+    await settled();
+    await vi.waitFor(() => expect(model.now.provisional).toEqual([]));
+    expect(server.classes).toHaveLength(1);
+    expect(server.pictures.filter((p) => p.class === 0)).toHaveLength(3);
+    expect(model.now.line.entries.slice(0, 3).map((e) => e.answer?.class)).toEqual([0, 0, 0]);
+    expect(model.classes.map((c) => c.id)).toEqual([0]);
+  });
+
+  it("goes through all pictures once, in order, and then says that it is over", async () => {
+    await begin({ names: 130 });
+    model.answer(model.named("x"));
+    await settled();
+    for (let i = 1; i < 130; i++) {
+      expect(inView()).toBe(`p${i}`);
+      model.answer({ class: 0 });
+      if (i % 5 === 0) await settled();
+    }
+    await settled();
+    expect(inView()).toBeNull();
+    expect(model.now.served.over).toBe(true);
+    expect(states().every((s) => s === "labelled")).toBe(true);
+    const events = server.requests.filter((r) => r.path === "/events").flatMap((r) => r.body as { id: string }[]);
+    expect(new Set(events.map((e) => e.id)).size).toBe(130);
+  });
+
+  it("keeps later and unsure apart, each with a queue and a way back", async () => {
+    await begin({ names: 4 });
+    for (const state of ["later", "unsure", "none", "broken"]) model.answer({ state });
+    await settled();
+    expect(states()).toEqual(["later", "unsure", "none", "broken"]);
+    expect(model.counts).toMatchObject({ by_you: 3, open: 1, later: 1, unsure: 1 });
+    location.hash = "#/queue?mode=unsure";
+    window.dispatchEvent(new Event("hashchange"));
+    await settled();
+    expect(inView()).toBe("p1");
+    model.answer(model.named("y"));
+    await settled();
+    expect(model.counts).toMatchObject({ unsure: 0, by_you: 3 });
+    location.hash = "#/queue";
+    window.dispatchEvent(new Event("hashchange"));
+    await settled();
+    model.step(-1); // what was answered before is still there to go back to
+    expect(inView()).toBe("p3");
+  });
+
+  it("answers a selection at once, as one decision", async () => {
+    await begin({ names: 6 });
+    const subjects = ["p1", "p3", "p5"].map((id) => ({ id, state: "open" }));
+    model.decide(subjects, model.named("z"), "grid");
+    expect(model.undoText).toBe('3 images labelled "z"');
+    await settled();
+    expect(server.pictures.filter((p) => p.state === "labelled").map((p) => p.id)).toEqual(["p1", "p3", "p5"]);
+    expect(server.requests.filter((r) => r.path === "/events")).toHaveLength(1);
+    model.undo();
+    await settled();
+    expect(model.counts).toMatchObject({ by_you: 0, open: 6 });
+    expect(model.now.reload).toBeGreaterThan(0);
+  });
+
+  it("sends nothing of more pictures than one answer may hold, and says so", async () => {
+    await begin({ names: 2 });
+    const many = Array.from({ length: 10_001 }, (_, i) => ({ id: `p${i}` }));
+    expect(model.decide(many, { state: "none" }, "grid")).toBeNull();
+    expect(model.now.note?.text).toMatch(/10,001 pictures/);
+    expect(server.requests.some((r) => r.path === "/events")).toBe(false);
+  });
+});
+
+describe("undo", () => {
+  it("goes back to the picture, names what it took, and redo gives it again", async () => {
+    await begin({ names: 5 });
+    for (const name of ["a", "b"]) model.answer(model.named(name));
+    await settled();
+    model.undo();
+    await settled();
+    expect(inView()).toBe("p1");
+    expect(model.now.note?.text).toBe('Undone: 1 image labelled "b"');
+    expect(model.counts).toMatchObject({ by_you: 1, open: 4 });
+    expect(model.undoText).toBe('1 image labelled "a"');
+    model.redo();
+    await settled();
+    expect(inView()).toBe("p2");
+    expect(server.pictures[1]).toMatchObject({ state: "labelled", class: 1 });
+    expect(model.counts).toMatchObject({ by_you: 2, open: 3 });
+  });
+
+  it("says when there is nothing left", async () => {
+    await begin({ names: 2 });
+    model.undo();
+    expect(model.now.note?.text).toBe("There is nothing left to undo.");
+    model.redo();
+    expect(model.now.note?.text).toBe("There is nothing to redo.");
+    expect(server.requests.some((r) => r.method === "POST")).toBe(false);
+  });
+});
+
+describe("trouble", () => {
+  it("keeps answers while the server is away, and counts them already", async () => {
+    await begin({ names: 5 });
+    model.answer(model.named("a"));
+    await settled();
+    server.up = false;
+    model.answer({ class: 0 });
+    model.answer({ class: 0 });
+    await vi.waitFor(() => expect(model.now.status.connected).toBe(false));
+    expect(model.now.status.waiting).toBe(2);
+    expect(model.counts).toMatchObject({ by_you: 3, open: 2 });
+    expect(model.connected).toBe(false);
+    server.up = true;
+    model.outbox.retry();
+    await settled();
+    expect(states().filter((s) => s === "labelled")).toHaveLength(3);
+    expect(model.connected).toBe(true);
+  });
+
+  it("takes a refused answer back, shows its picture and the reason", async () => {
+    await begin({ names: 5 });
+    model.answer(model.named("a"));
+    await settled();
+    server.classes[0]!.archived = true; // another tab has archived it
+    model.answer({ class: 0 });
+    await settled();
+    expect(inView()).toBe("p1");
+    expect(model.now.note).toMatchObject({ kind: "careful" });
+    expect(model.now.note!.text).toMatch(/Nothing was done/);
+    expect(model.counts).toMatchObject({ by_you: 1, open: 4 });
+  });
+
+  it("says why a change of the classes was refused", async () => {
+    await begin({ names: 2 });
+    const make = (name: string) => model.change((id, seen_rev) => api.newClass({ id, seen_rev, name }));
+    expect(await make("a")).not.toBeNull();
+    expect(await make("A")).toBeNull();
+    expect(model.now.note?.text).toMatch(/^There is already a class/);
+    server.up = false;
+    expect(await make("b")).toBeNull();
+    expect(model.now.note?.text).toMatch(/Nothing was changed/);
+  });
+});
