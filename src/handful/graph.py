@@ -40,6 +40,7 @@ __all__ = [
     "local_scale",
     "normalised",
     "reached",
+    "smooth",
     "spread",
     "vote_of_neighbours",
 ]
@@ -106,6 +107,25 @@ def knn_graph(ids: Array, d2: Array) -> Graph:
     W.setdiag(0)
     W.eliminate_zeros()  # distances so large that they underflow are no edge
     return Graph(W, sigma)
+
+
+def smooth(W: csr_array, x: Array, steps: int) -> Matrix:
+    """``x (n, d)`` after ``steps`` times  x := (x + D^-1 W x) / 2: half itself, half neighbours.
+
+    A random walk on the graph, lazy by a half: what varies within a cluster fades before what
+    tells clusters apart (F. Wu et al., ICML 2019, without a network; the limit of many steps is
+    the mean of each component).  A row without an edge stays.  O(steps nnz d); two copies of x.
+    """
+    from scipy.sparse import diags_array
+
+    degree = np.asarray(W.sum(axis=1)).ravel()
+    share = diags_array(np.divide(1, degree, out=np.zeros_like(degree), where=degree > 0)) @ W
+    x, alone = np.array(x), degree <= 0
+    for _ in range(steps):
+        near = share @ x
+        near[alone] = x[alone]
+        x = ((x + near) / 2).astype(x.dtype, copy=False)
+    return x
 
 
 def reached(W: csr_array, known: Array) -> NDArray[np.bool_]:

@@ -245,3 +245,25 @@ def test_large_graphs_hold_half_the_bytes(monkeypatch):
     monkeypatch.undo()
     want = graph.spread(graph.knn_graph(*knn(x, 6)).W, known, 3, tol=1e-10).X
     np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def test_smoothing_equals_its_double_loop_and_leaves_a_lone_row():
+    W, x = path_graph(), np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    dense, slow = W.toarray(), x.astype(np.float64)
+    for _ in range(3):
+        before = slow.copy()
+        for i in range(6):
+            if dense[i].sum() > 0:
+                near = sum(dense[i, j] * before[j] for j in range(6)) / dense[i].sum()
+                slow[i] = (before[i] + near) / 2
+    found = graph.smooth(W, x, 3)
+    np.testing.assert_allclose(found, slow, atol=1e-6)
+    assert found.dtype == np.float32
+    assert np.array_equal(found[5], x[5])
+    assert np.array_equal(graph.smooth(W, x, 0), x)
+
+
+def test_many_steps_of_smoothing_leave_the_mean_of_each_part():
+    W = csr_array(np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3)))  # two triangles
+    x = np.arange(6.0)[:, None]
+    np.testing.assert_allclose(graph.smooth(W, x, 60)[:, 0], [1, 1, 1, 4, 4, 4], atol=1e-9)

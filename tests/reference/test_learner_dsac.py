@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from sklearn.metrics import adjusted_rand_score
 from torch.nn import functional as F
 
 from handful import geometry, graph, pseudo
@@ -343,6 +345,20 @@ def test_pseudo_labels_where_cluster_and_graph_agree() -> None:
     built = learner._graph
     fit(learner, asked(pool, truth, [*rows, 5, 6], round=2))
     assert learner._graph is built
+
+
+def test_clusters_of_the_averaged_embedding_are_nearer_to_the_digits() -> None:
+    images, y = load_digits(return_X_y=True)
+    pool = TinyPool([f"{i:04d}" for i in range(900)], features=images[:900].astype(np.float32))
+    scores = []
+    for steps in (0, 6):
+        learner = DSAC(DSACOptions(m=64, embed_norm="l2", smooth_steps=steps))
+        fit(learner, view_of(pool, np.zeros(900, dtype=np.int64), [], 10))
+        scores.append(adjusted_rand_score(y[:900], learner.cluster_labels()))
+        z = learner.embedding()
+        means = [z[learner.a == p].mean(axis=0) for p in range(10)]
+        np.testing.assert_allclose(learner.centres, means, atol=1e-4)  # of what the rule sees
+    assert scores[1] > scores[0] + 0.03
 
 
 def test_accumulated_pseudo_labels_stay() -> None:

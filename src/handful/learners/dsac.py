@@ -112,7 +112,9 @@ class DSACOptions(InputOptions):
     k2_start: float | None = None  # 50 images, .05 of a mean cluster, or 200 by code
     k2_step: float | None = None  # a round: 1,000 images, .15, or 10
     k2_scope: Literal["cluster", "total"] = "cluster"  # k_2 a cluster, or shared by all
-    # --- k-means of the later rounds
+    # --- k-means
+    # times that the embedding is averaged over the graph before: digits gain, pairs of digits lose
+    smooth_steps: int = 0  # 0: the embedding as it is
     constrain: Literal["human", "none", "human+pseudo"] = "human"  # who is pinned to a class
     seed_from: Literal["labels+pseudo", "labels"] = "labels+pseudo"  # whose means it starts from
     # --- training
@@ -367,8 +369,9 @@ class DSAC:
     def _begin(self, o: DSACOptions, known: Ints, k: int, rng: Generator) -> None:
         """Cluster without a label, however many there are: what every later round starts from."""
         z = self.embedding()
-        found = geometry.constrained_kmeans(z, np.full(len(z), UNKNOWN), k, rng, n_init=o.n_init)
-        self._place(found)
+        nobody = np.full(len(z), UNKNOWN)
+        x = self._smoothed(o, z)
+        self._place(geometry.constrained_kmeans(x, nobody, k, rng, n_init=o.n_init), o, z)
         self.since = np.full(len(z), UNKNOWN, dtype=np.int64)
         self.pseudo, self.round = self.since.copy(), 0
         self._weigh(o, z, known)
@@ -378,18 +381,29 @@ class DSAC:
         both = np.where(known >= 0, known, self.pseudo)
         pinned = {"human": known, "none": np.full_like(known, UNKNOWN), "human+pseudo": both}
         found = geometry.constrained_kmeans(
-            z,
+            self._smoothed(o, z),
             pinned[o.constrain],
             k,
             rng,
             seeds=both if o.seed_from == "labels+pseudo" else known,
             n_init=o.n_init,
         )
-        self._place(found)
+        self._place(found, o, z)
 
-    def _place(self, found: geometry.Clustering) -> None:
+    def _smoothed(self, o: DSACOptions, z: Matrix) -> Matrix:
+        """What is clustered: the embedding, or its average over the graph of neighbours."""
+        if not o.smooth_steps:
+            return z
+        x = graph.smooth(self._neighbourhood(o), z, o.smooth_steps)
+        return (geometry.unit_rows(x) if o.embed_norm == "l2" else x).astype(np.float32, copy=False)
+
+    def _place(self, found: geometry.Clustering, o: DSACOptions, z: Matrix) -> None:
+        """Take over the clusters; their centres are means of the embedding as it is."""
         self.a = np.asarray(found.labels, dtype=np.int64)
         self.centres = np.array(found.centres, dtype=np.float32)
+        if o.smooth_steps:
+            means, sizes = geometry.class_means(z, self.a, len(self.centres))
+            self.centres[sizes > 0] = means[sizes > 0]
 
     def _weigh(self, o: DSACOptions, z: Matrix, known: Ints) -> None:
         """lambda over the images that nobody answered, and w of all."""
@@ -445,15 +459,17 @@ class DSAC:
 
     def _spread(self, o: DSACOptions, known: Ints) -> Ints:
         """The class that the answers reach each image with, over neighbours; -1 none ``(n,)``."""
-        if self._graph is None:
-            x = np.array(self.inputs.vectors())
-            for rows in geometry.row_blocks(*x.shape):
-                x[rows] /= np.maximum(np.linalg.norm(x[rows], axis=1, keepdims=True), 1e-12)
-            near = geometry.neighbours(x, o.graph_k)
-            self._graph = graph.knn_graph(near.ids, near.d2).W
-        F = graph.spread(self._graph, known, self.n_classes, alpha=o.graph_alpha).X
+        W = self._neighbourhood(o)
+        F = graph.spread(W, known, self.n_classes, alpha=o.graph_alpha).X
         reached = F.sum(axis=1) > graph.NOTHING
         return np.where(reached, F.argmax(axis=1), UNKNOWN)
+
+    def _neighbourhood(self, o: DSACOptions) -> csr_array:
+        """The graph of the untrained vectors at unit length, made once a pool."""
+        if self._graph is None:
+            near = geometry.neighbours(geometry.unit_rows(self.inputs.vectors()), o.graph_k)
+            self._graph = graph.knn_graph(near.ids, near.d2).W
+        return self._graph
 
     def _newest(self, asked: Ints) -> Ints:
         """Of the representatives in each cluster, those of its last round that had any."""
