@@ -121,10 +121,10 @@ GROUPS = (
         "dsac_ablation",
         "Which part of DSAC does what",
         "STL-10, the paper's Table III and the controls that it leaves out. Which part is"
-        " selection: `dsac-no-pseudo` against `dsac-r`, worth most at 20 and 40 labels and nothing"
-        " from 60 on. Which part is pseudo-labels: `dsac` against `dsac-no-pseudo`, a gain at 20"
-        " and a loss from 40 on; drawn at random, with pseudo-labels or without, is better than"
-        " the whole from 60 on.",
+        " selection: `dsac-no-pseudo` against `dsac-r`, by the means worth most at 20 and 40 labels"
+        " and nothing from 60 on. Which part is pseudo-labels: `dsac` against `dsac-no-pseudo`, a"
+        " gain at 20 and a loss from 40 on; drawn at random, with pseudo-labels or without, is"
+        " better than the whole from 60 on.",
         "python benchmarks/run_all.py dsac_stl10 dsac_ablation",
         (3,),
         (

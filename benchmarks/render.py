@@ -166,6 +166,8 @@ def comparisons(
         for (other_data, other, other_variant, count), theirs in scores.items():
             if (data, labels) != (other_data, count) or (shown and labels not in shown):
                 continue
+            if not labels:  # nothing was asked yet, so there is nothing to compare
+                continue
             if (_family(recipe), _family(other)) not in pairs:
                 continue
             if other_variant not in (variant, variant.partition(" ")[2]):
