@@ -6,6 +6,7 @@ import csv
 import hashlib
 import http.client
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -18,6 +19,7 @@ from PIL import Image
 
 from handful.page.check import checked
 from handful.page.openapi import PREFIX, ROUTES, Route
+from handful.store.files import full_disk
 
 
 def labels(client: Any) -> dict[str, Any]:
@@ -603,6 +605,7 @@ class TestTheRest:
                 seen[line[7:]] = json.loads(stream.readline().decode().removeprefix("data: "))
         assert seen["counts"]["counts"]["by_you"] == 1
         assert seen["classes"]["label_rev"] == client.rev
+        stream.close()
         connection.close()
 
     @pytest.mark.parametrize(
@@ -623,7 +626,59 @@ class TestTheRest:
             else [stream.readline().decode() for _ in range(4)]
         )
         assert any(line == f"event: {event}\n" for line in lines), lines
+        stream.close()
         connection.close()
+
+    def test_a_full_disk_refuses_and_loses_nothing(
+        self, client: Any, served: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was refused is sent again by the page, with its id, and lands once."""
+        ids = client.ids()
+        client.label(ids[0], "a")
+        decision = {"kind": "labelled", "id": "tab.77", "seen_rev": 99, "image": ids[1], "class": 0}
+
+        def full(*_: Any) -> None:
+            raise full_disk(served.project.book.path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(served.project.book, "_keep", full)
+            refused = client.send("/events", [decision])
+            assert refused.status == 507
+            assert refused.json["error"]["id"] == "E4"
+            assert client.state()["counts"]["by_you"] == 1
+        assert client.send("/events", [decision]).json["results"][0]["ok"]
+        assert client.state()["counts"]["by_you"] == 2
+
+    def test_an_index_that_cannot_be_written_follows_later(
+        self, client: Any, served: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The answer is safe in the book; the counts are right again with the next one."""
+        one, two, *_ = client.ids()
+
+        def full(*_: Any) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(served.project, "place_rows", full)
+            assert client.label(one, "a")["results"][0]["ok"]
+            assert client.state()["counts"]["by_you"] == 0
+        client.label(two, 0)
+        assert client.state()["counts"]["by_you"] == 2
+
+    def test_a_repeated_change_of_a_class_is_one(self, client: Any, served: Any) -> None:
+        client.make("a")
+        client.make("b")
+        for path, method, body in (
+            ("/classes", "POST", {"name": "c"}), ("/classes/0", "PATCH", {"name": "z"}),
+            ("/classes/2/merge", "POST", {"into": 1}), ("/classes/1/archive", "POST", {}),
+        ):  # fmt: skip
+            whole = {"id": client.id(), "seen_rev": client.rev, **body}
+            assert client.send(path, whole, method=method).status == 200
+            length = len(served.project.book)
+            assert client.send(path, whole, method=method).status == 200
+            assert len(served.project.book) == length
+        assert client.change(1, name="x").json["error"]["id"] == "E12"  # archived by now
+        assert client.archive(99).status == 404
 
     def test_the_page_says_when_it_is_not_built(self, client: Any) -> None:
         reply = client.raw("GET", "/", headers={"Cookie": client.cookie})
