@@ -134,7 +134,7 @@ class Chromium:
             raise BrowserError(details.get("exception", {}).get("description", str(details)))
         return answer["result"].get("value")
 
-    def until(self, script: str, *, seconds: float = 10.0) -> float:
+    def until(self, script: str, *, seconds: float = 20.0) -> float:
         """Wait until an expression is true; the seconds that it took."""
         start = time.monotonic()
         while not self.run(f"Boolean({script})"):

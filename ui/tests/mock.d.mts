@@ -1,4 +1,4 @@
-import type { Answer, ClassInfo, Picture, Problem } from "../src/api.types";
+import type { ClassInfo, Picture, Problem } from "../src/api.types";
 
 export interface MockServer {
   pictures: Picture[];
@@ -9,7 +9,7 @@ export interface MockServer {
   scanning: boolean;
   tasks: unknown[];
   handle: (method: string, address: string, body: unknown) => { status: number; body: unknown };
-  answers?: Answer[];
+  add: (found: Picture[]) => void;
 }
 
 export function mockServer(options?: {

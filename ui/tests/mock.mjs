@@ -11,6 +11,12 @@ export function mockServer({ names = 30, problems = [], firstVisit = true, folde
   const log = []; // {id, seq, at, text, undone, before: [[picture, state, class, source]], classes}
   const server = { pictures, classes, log, requests: [], up: true, scanning: false, tasks: [], handle };
   const byId = new Map(pictures.map((p) => [p.id, p]));
+  server.add = (found) => {
+    for (const picture of found) {
+      pictures.push(picture);
+      byId.set(picture.id, picture);
+    }
+  };
 
   const top = (undone) => log.findLast((e) => e.kind === "answer" && e.undone === undone);
   const done = (entry) => (entry ? { id: entry.id, text: entry.text } : null);

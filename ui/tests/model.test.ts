@@ -111,6 +111,26 @@ describe("answering", () => {
     expect(inView()).toBe("p3");
   });
 
+  it("goes on when pictures are found after the last one was served", async () => {
+    await begin({ names: 3 });
+    const found = server.pictures.map((p) => ({ ...p, id: `${p.id}x` }));
+    for (let i = 0; i < 3; i++) model.answer(model.named("x"));
+    await settled();
+    expect(inView()).toBeNull();
+    server.add(found);
+    await model.refresh();
+    await settled();
+    expect(inView()).toBe("p0x");
+  });
+
+  it("goes on when they are found while answers are on their way", async () => {
+    await begin({ names: 3 });
+    server.add(server.pictures.map((p) => ({ ...p, id: `${p.id}x` })));
+    for (let i = 0; i < 3; i++) model.answer(model.named("x"));
+    await settled();
+    expect(inView()).toBe("p0x");
+  });
+
   it("answers a selection at once, as one decision", async () => {
     await begin({ names: 6 });
     const subjects = ["p1", "p3", "p5"].map((id) => ({ id, state: "open" }));

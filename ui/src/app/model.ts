@@ -54,6 +54,7 @@ export type Reply = { class: number } | { name: string } | { state: string };
 
 const SERVE = 40;
 const LOW = 25; // fetch more when fewer are ahead: no key outruns the queue
+const AGAIN = 1000; // ms until an ended queue looks whether more has come
 const FLASH = 120; // ms
 const REFRESH = 1500; // ms after the last answer, for exact counts of classes
 
@@ -275,6 +276,8 @@ export class Model {
       this.app.set({ line: grown, served: { ...served, cursor: reply.next, over, loading: false } });
       if (waited) this.shownSince = performance.now();
       if (!over && queue.ahead(grown) < LOW) void this.serve();
+      // News that came meanwhile found the queue busy: look again.
+      if (over) setTimeout(() => this.topUp(), AGAIN);
     } catch (error) {
       this.app.set({ served: { ...this.now.served, loading: false } });
       if (error instanceof Refused) this.tell(error.message, "careful");
@@ -282,10 +285,14 @@ export class Model {
     }
   }
 
-  /** Begins the pass anew: pictures have come, or some were made open again. */
-  private again(): void {
-    const { served } = this.now;
-    if (!served.mode || served.loading) return;
+  /** Begins the pass anew where more is open than stands in the line: pictures were found since
+   *  the last one was served, or some were made open again. */
+  private topUp(): void {
+    const { served, line, state } = this.now;
+    if (!served.over || served.loading || !state) return;
+    const { open, later, unsure } = withChanges(state.counts, this.changes());
+    const left = { random: open - later, later, unsure }[served.mode] ?? 0;
+    if (left <= queue.unanswered(line)) return;
     this.app.set({ served: { ...served, cursor: null, over: false } });
     if (this.now.address.screen === "queue") void this.serve();
   }
@@ -342,6 +349,7 @@ export class Model {
       return real ? [[p.id, real.id] as const] : [];
     });
     this.app.set({ state, shut: null, ...this.settled(new Map(known)) });
+    this.topUp();
   }
 
   /** The page with the ids that the server has given to classes typed here. */
@@ -406,7 +414,6 @@ export class Model {
     if (reply.event) this.replay(reply.event, to);
     this.app.set({ overlay: new Map(), reload: this.now.reload + 1 });
     this.tell(reply.text);
-    this.again();
     this.soon(0);
   }
 
@@ -436,6 +443,7 @@ export class Model {
     this.app.set({
       state: { ...this.now.state!, label_rev, counts, undo, redo, classes, first_visit },
     });
+    this.topUp();
   }
 
   private hear(news: News): void {
@@ -465,9 +473,8 @@ export class Model {
       return;
     }
     this.held = null;
-    const more = news.counts.open > state.counts.open;
     this.app.set({ state: { ...state, counts: news.counts, label_rev: news.label_rev } });
-    if (more && queue.ahead(this.now.line) < LOW) this.again();
+    this.topUp();
   }
 
   private working(news: StreamTasks): void {

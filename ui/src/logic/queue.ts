@@ -78,6 +78,10 @@ export function ahead(line: Line): number {
   return line.entries.slice(line.at).filter((entry) => entry.answer === null).length;
 }
 
+export function unanswered(line: Line): number {
+  return line.entries.filter((entry) => entry.answer === null).length;
+}
+
 /** The last answers, newest first. */
 export function lately(line: Line, n: number, order: readonly string[]): Entry[] {
   const byEvent = new Map(

@@ -88,7 +88,7 @@ function Counts() {
   const { by_you, in_groups, by_model, open, pictures } = counts;
   const share = (n: number) => ({ width: `${pictures ? (100 * n) / pictures : 0}%` });
   return (
-    <div class="counts" role="group" aria-label="How far">
+    <section class="counts" aria-label="How far">
       <span class="bar" aria-hidden="true">
         <i class="by-you" style={share(by_you)} />
         <i class="by-group" style={share(in_groups)} />
@@ -102,7 +102,7 @@ function Counts() {
         <a href="#/pictures?missing=yes"><b>{texts.count(counts.missing)}</b> missing</a>
       )}
       {model.paceText && <span class="push">{model.paceText}</span>}
-    </div>
+    </section>
   );
 }
 
@@ -120,7 +120,9 @@ function Strips() {
   return (
     <>
       {!connected && (
-        <div class="strip careful-strip" role="alert"><p>{texts.disconnected(waiting)}</p></div>
+        <section class="strip careful-strip" aria-label="Connection">
+          <p role="alert">{texts.disconnected(waiting)}</p>
+        </section>
       )}
       {!state.storage.ok && (
         <div class="strip careful-strip" role="alert"><p>{state.storage.error?.text}</p></div>
@@ -135,10 +137,10 @@ function Strips() {
         </div>
       )}
       {changes && !state.first_visit && seen !== changes && (
-        <div class="strip">
+        <section class="strip" aria-label="What is new in the folder">
           <p>{changes}</p>
           <button type="button" class="push" onClick={() => setSeen(changes)}>Close</button>
-        </div>
+        </section>
       )}
     </>
   );

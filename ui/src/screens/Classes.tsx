@@ -25,7 +25,7 @@ export function Classes() {
   const classes = model.classes.filter((c) => c.id >= 0);
   const Form = doing && FORMS[doing.act];
   return (
-    <main class="scrolls">
+    <main class="scrolls" tabIndex={0}>
       <div class="sheet">
         <header>
           <h1>Classes</h1>
@@ -257,6 +257,7 @@ function ChangeKey({ of, classes, close }: FormProps) {
         class="press catches" tabIndex={0} role="button"
         onKeyDown={(event) => {
           const chord = chordOf(event, { mac: MAC });
+          if (chord === "enter") event.currentTarget.closest("form")?.requestSubmit();
           if (chord === null || chord === "esc" || chord === "enter") return;
           event.preventDefault();
           setKey(chord);

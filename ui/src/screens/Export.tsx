@@ -34,7 +34,7 @@ export function Export() {
     }
   };
   return (
-    <main class="scrolls">
+    <main class="scrolls" tabIndex={0}>
       <div class="sheet">
         <header>
           <h1>Export</h1>

@@ -27,7 +27,7 @@ export function History() {
   };
   useEffect(() => void load(null), [rev]);
   return (
-    <main class="scrolls">
+    <main class="scrolls" tabIndex={0}>
       <div class="sheet">
         <header>
           <h1>History</h1>

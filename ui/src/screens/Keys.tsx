@@ -18,7 +18,7 @@ export function Keys() {
   useApp((app) => app.state?.classes);
   const changed = Object.keys(bindings.own).length > 0;
   return (
-    <main class="scrolls">
+    <main class="scrolls" tabIndex={0}>
       <div class="sheet">
         <header>
           <h1>Keys and settings</h1>
@@ -31,7 +31,7 @@ export function Keys() {
         <Settings />
         <table class="keys-table">
           <thead>
-            <tr><th scope="col">command</th><th scope="col">where</th><th scope="col">key</th><th scope="col" /></tr>
+            <tr><th scope="col">command</th><th scope="col">where</th><th scope="col">key</th><th scope="col"><span class="said">change</span></th></tr>
           </thead>
           <tbody>
             {COMMANDS.map((command) => <Row key={command.id} command={command} />)}

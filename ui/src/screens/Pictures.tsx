@@ -149,7 +149,8 @@ export function Pictures() {
   });
 
   return (
-    <div class="pictures">
+    <main class="pictures">
+      <h1 class="said">Pictures</h1>
       <ClassColumn place="pictures" idle={selected.size === 0} onReply={reply} />
       <Filters address={address} total={loaded ? { n: loaded.total, exact: loaded.exact } : null} at={at} />
       {loaded && loaded.total === 0 ? (
@@ -179,7 +180,7 @@ export function Pictures() {
           onClose={() => setLarge(false)}
         />
       )}
-    </div>
+    </main>
   );
 }
 
@@ -332,7 +333,8 @@ function Cell({ index, column, picture, tile, standing: now, owner, at, selected
   onOpen: (index: number) => void;
 }) {
   const state = now?.state ?? "open";
-  const words = owner ? shown(owner.name) : (STATE_WORDS[state] ?? state);
+  const key = owner?.key ? `, key ${nameOf(owner.key)}` : "";
+  const words = owner ? shown(owner.name) + key : (STATE_WORDS[state] ?? state);
   return (
     <div
       role="gridcell" class={`tile ${at ? "at" : ""}`} aria-colindex={column + 1} tabIndex={at ? 0 : -1}

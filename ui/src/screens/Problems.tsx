@@ -45,7 +45,7 @@ export function Problems() {
   };
   const left = Object.entries(others).sort((a, b) => b[1] - a[1]);
   return (
-    <main class="scrolls">
+    <main class="scrolls" tabIndex={0}>
       <div class="sheet">
         <header>
           <h1>Problems</h1>

@@ -59,6 +59,7 @@ export function Queue() {
     <div class="queue">
       <ClassColumn place="queue" idle={entry === null} onReply={reply} />
       <main class="stage" aria-label="Picture to answer">
+        <h1 class="said">Queue</h1>
         {entry ? <Stage entry={entry} zoom={STEPS[zoom]!} setZoom={setZoom} /> : <End />}
       </main>
       <Beside entry={entry} />
@@ -230,8 +231,8 @@ function LastAnswers() {
         {last.map((entry) => (
           <li key={entry.id}>
             <button
-              type="button" onMouseDown={keepFocus} onClick={() => model.show(entry.id)}
-              aria-label={`Change: ${entry.answer!.name ?? STATE_WORDS[entry.answer!.state ?? ""]}`}
+              type="button" title="Show it again" onMouseDown={keepFocus}
+              onClick={() => model.show(entry.id)}
             >
               <img
                 src={thumbnail(entry, 96)} alt="" width={24} height={24}
