@@ -58,8 +58,18 @@ def build(root: Path = ROOT) -> bool:
     if fresh(root):
         return False
     install(root)
-    run(root, "run", "build")
-    (root / STAMP).write_text(digest(root), encoding="ascii")
+    # Built aside and put in place whole: two builds at once, or a stopped one, leave no mixture.
+    aside = root / "ui" / f".built-{os.getpid()}"
+    try:
+        run(root, "run", "build", HANDFUL_STATIC=str(aside))
+        (aside / STAMP.name).write_text(digest(root), encoding="ascii")
+        shutil.rmtree(root / STATIC, ignore_errors=True)
+        aside.rename(root / STATIC)
+    except OSError as error:
+        if not fresh(root):  # else another build has put the same files there
+            raise CannotBuild(str(error)) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     return True
 
 
@@ -99,10 +109,15 @@ def install(root: Path) -> None:
         run(root, "ci")
 
 
-def run(root: Path, *arguments: str) -> None:
+def run(root: Path, *arguments: str, **more: str) -> None:
     """npm in ui/; `CannotBuild` with the end of what it said when it fails."""
     node, npm = tools()
-    environment = {**os.environ, **NPM, "PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        **NPM,
+        **more,
+        "PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}",
+    }
     try:
         done = subprocess.run(
             [*npm, *arguments], cwd=root / "ui", env=environment, capture_output=True, text=True,

@@ -5,7 +5,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   base: "/static/",
   build: {
-    outDir: "../src/handful/page/static",
+    outDir: process.env["HANDFUL_STATIC"] ?? "../src/handful/page/static",
     emptyOutDir: true,
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

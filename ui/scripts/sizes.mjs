@@ -2,7 +2,8 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-const folder = new URL("../../src/handful/page/static", import.meta.url).pathname;
+const folder =
+  process.env.HANDFUL_STATIC ?? new URL("../../src/handful/page/static", import.meta.url).pathname;
 const limits = { ".js": 250_000, ".css": 60_000 };
 const weights = { ".js": 0, ".css": 0 };
 const faults = [];
