@@ -91,7 +91,7 @@ function Stage({ entry, zoom, setZoom }: {
   }, [zoom, entry.id]);
 
   const w = entry.w ?? 1, h = entry.h ?? 1;
-  const room = Math.min((box.width - 24) / w, (box.height - 24) / h);
+  const room = Math.min(box.width / w, box.height / h);
   const fit = Math.min(room, Math.max(ENLARGED, AT_LEAST / Math.max(w, h)));
   const known = entry.w !== null && box.width > 0;
   const size = known ? { width: `${w * fit * zoom}px`, height: `${h * fit * zoom}px` } : {};
