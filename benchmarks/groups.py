@@ -110,7 +110,8 @@ GROUPS = (
         " features of the packaged encoder, which was trained on ImageNet's labels: foreign"
         " labels, and STL-10's images come from ImageNet. `kmeans` sees no label. From 60 labels"
         " on the literal `dsac` gives whole clusters the class of their newest representative"
-        " (k_2 = 2,050 images of a mean cluster of 1,300): one wrong one renames them all.",
+        " (k_2 = 2,050 images of a mean cluster of 1,300): one wrong one renames them all. `lite1`"
+        " is the next larger encoder, an extra; lite0 stays the default.",
         "python benchmarks/run_all.py dsac_stl10 dsac_stl10_lite1",
         (1, 2),
         (("dsac-steady", "dsac"), ("dsac-steady", "propagation"), ("dsac", "propagation")),

@@ -415,7 +415,8 @@ def test_dec_stops_when_the_clusters_stand_still() -> None:
     x, _ = glyphs(150)
     heard = Heard()
     options = DCECOptions(**{**DEC_TINY, "steps": 500}, p_interval=5, tol=0.5)
-    DCEC(options).fit(view(pool_of(x), np.full(150, -1)), rng_for(0, 0, "fit"), heard)
+    done = DCEC(options).fit(view(pool_of(x), np.full(150, -1)), rng_for(0, 0, "fit"), heard)
+    assert set(done.losses) == {"rec", "clu"}  # it ended at a refresh, where counting begins anew
     refreshes = [(step, f["changed"]) for stage, step, f in heard.rows if stage == "clustering"]
     assert len(refreshes) == 2  # never at the first refresh
     assert refreshes[-1][1] < 0.5

@@ -132,6 +132,7 @@ class DEC:
         hard: Tensor | None = None
         net.train()
         step, p = 0, torch.empty(0)
+        figures: dict[str, float] = {}  # since the last refresh but one: it may end at a refresh
         with progress.task("clustering", steps, "steps") as task:
             for rows, x in images.stream(self._for_ever(len(images), rng)):
                 if step % interval == 0:
@@ -139,12 +140,9 @@ class DEC:
                     log_q = self._log_q(space.z())
                     p, now = target(log_q).to(space.device), log_q.argmax(dim=1)
                     changed = 1.0 if hard is None else float((now != hard).float().mean())
+                    figures = meter.means()
                     progress.log(
-                        "clustering",
-                        step,
-                        assignment=now.numpy(),
-                        changed=changed,
-                        **meter.means(),
+                        "clustering", step, assignment=now.numpy(), changed=changed, **figures
                     )
                     meter.restart()
                     if hard is not None and changed < o.tol:
@@ -168,7 +166,7 @@ class DEC:
                 if step % 20 == 1:
                     check_finite(losses, stage="clustering", step=step, lr=o.lr)
         space.moved()
-        return meter.means()
+        return meter.means() or figures
 
     def _for_ever(self, n: int, rng: Generator) -> Iterator[NDArray[np.int64]]:
         while True:
