@@ -185,7 +185,7 @@ class TestWhatChanged:
         desk.label("00.png", "a")
         desk.project.index.keep("seq", 2)
         row = desk.project.index.at("00.png")
-        desk.project.index.place(row.row, Cell(), 0.0)
+        desk.project.index.place([(row, Cell(), 0.0)])
         desk.project.close()
         desk = desk_of(pictures)
         assert desk.labels()["00.png"] == "a"

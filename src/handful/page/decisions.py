@@ -36,12 +36,8 @@ _BY_EYE = {"queue", "grid", "picture", "history"}  # each image was looked at
 
 def decide(project: Project, decisions: Sequence[Decision]) -> list[Answer]:
     """Take decisions in order, each or not; those taken are on disk when this returns."""
-    rows = {
-        id: row
-        for decision in decisions
-        for id in _images_of(decision)
-        if (row := project.index.find(id)) is not None
-    }
+    asked = {id for decision in decisions for id in _images_of(decision)}
+    rows = project.index.by_id(asked)
     contents = project.contents(list(rows.values()))
     results: list[Answer] = []
     waiting: list[Event] = []

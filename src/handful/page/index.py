@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -29,6 +29,7 @@ FORMAT = 1
 FOLDER_LIMIT = 10_000  # pictures below a folder are counted up to here
 Order: TypeAlias = Literal["name", "time", "draw"]
 _KEYS: Mapping[str, str] = {"name": "path", "time": "at", "draw": "draw"}
+_AT_ONCE = 500  # values in one question
 _FIELDS = (
     "row, id, path, size, mtime, sha256, w, h, kind, pages, problem, reason, cell, at, draw,"
     " looked, was"
@@ -219,11 +220,20 @@ class Index:
 
     def of(self, paths: Collection[str]) -> dict[str, Row]:
         """Pictures by their paths."""
-        found = {}
-        for path in paths:
-            if (row := self.at(path)) is not None:
-                found[path] = row
+        return {row.path: row for row in self._several("path", [_bytes(p) for p in paths])}
+
+    def by_id(self, ids: Collection[str]) -> dict[str, Row]:
+        """Pictures by their opaque ids, former ones as well."""
+        found = {row.id: row for row in self._several("id", list(ids))}
+        for id in ids:
+            if id not in found and (row := self.find(id)) is not None:
+                found[id] = row
         return found
+
+    def _several(self, column: str, values: Sequence[Any]) -> Iterator[Row]:
+        for start in range(0, len(values), _AT_ONCE):
+            part = tuple(values[start : start + _AT_ONCE])
+            yield from self._rows(f"{column} IN ({', '.join('?' * len(part))})", part)
 
     def like(self, sha256: str) -> list[Row]:
         """Pictures of the same content."""
@@ -247,20 +257,17 @@ class Index:
         with self.writing() as connection:
             connection.execute("UPDATE picture SET looked = 2, was = NULL WHERE row = ?", (row,))
 
-    def place(self, row: int, cell: Cell, at: float) -> None:
-        """Put a picture into the cell where it stands now."""
+    def place(self, rows: Iterable[tuple[Row, Cell, float]]) -> None:
+        """Put pictures, as they are in the index now, into the cells where they stand."""
         with self.writing() as connection:
-            found = connection.execute(
-                "SELECT cell, at FROM picture WHERE row = ?", (row,)
-            ).fetchone()
-            number = self._number(cell)
-            if found is None or found == (number, at):
-                return
-            connection.execute(
-                "UPDATE picture SET cell = ?, at = ? WHERE row = ?", (number, at, row)
-            )
-            self._count(found[0], -1)
-            self._count(number, 1)
+            moved = []
+            for row, cell, at in rows:
+                number = self._number(cell)
+                if (row.cell, row.at) != (number, at):
+                    moved.append((number, at, row.row))
+                    self._count(row.cell, -1)
+                    self._count(number, 1)
+            connection.executemany("UPDATE picture SET cell = ?, at = ? WHERE row = ?", moved)
 
     def again(self, row: int, size: int | None = None, mtime: int | None = None) -> None:
         """A file that is to be read again; what it held is remembered until it is compared."""

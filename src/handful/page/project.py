@@ -187,13 +187,14 @@ class Project:
 
     def place_rows(self, images: Iterable[str]) -> None:
         """Put pictures into the cells that the book says."""
-        for path, row in self.index.of(tuple(images)).items():
-            presence = self.index.cell(row.cell).presence
-            self.index.place(row.row, *self._cell_of(path, presence))
+        found = self.index.of(tuple(images)).items()
+        self.index.place(
+            (row, *self._cell_of(path, self.index.cell(row.cell).presence)) for path, row in found
+        )
 
     def set_presence(self, row: Row, presence: str) -> None:
         """A file came, went, or cannot be read."""
-        self.index.place(row.row, *self._cell_of(row.path, presence))
+        self.index.place([(row, *self._cell_of(row.path, presence))])
 
     def _cell_of(self, path: str, presence: str) -> tuple[Cell, float]:
         said = self.book.said(path)

@@ -224,13 +224,16 @@ class Scanner:
     def _gone(self, seen: set[int]) -> int:
         """Mark what the walk did not meet."""
         project, last, gone = self.project, 0, 0
-        while rows := project.index.walk(BATCH, last):
-            last = rows[-1].row
-            with project.lock, project.index.writing():
+        while True:
+            with project.lock, project.index.writing():  # what is read here must not move
+                rows = project.index.walk(BATCH, last)
                 for row in rows:
                     if row.row not in seen and project.index.cell(row.cell).presence != "missing":
                         project.set_presence(row, "missing")
                         gone += 1
+            if not rows:
+                break
+            last = rows[-1].row
         return gone
 
     def _read(self) -> None:
