@@ -35,6 +35,17 @@ def client(served: Served) -> Client:
     return served.client()
 
 
+@pytest.fixture(scope="session")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One page for all tests to which it does not matter what others did to it."""
+    folder = tmp_path_factory.mktemp("steady")
+    for number in range(6):
+        paint(folder / f"{number}.png", number)
+    with serving(folder) as page:
+        page.settled()
+        yield page
+
+
 @pytest.fixture
 def serve() -> Callable[..., Any]:
     """`serving`."""

@@ -210,8 +210,8 @@ class TestClasses:
             assert made["look"] == (number if number < 21 else -1)
 
     @pytest.mark.parametrize("name", ["", "   ", "x" * 61, "\u202e\u2066"])
-    def test_names_that_are_none(self, client: Any, name: str) -> None:
-        assert client.make(name).status == 400
+    def test_names_that_are_none(self, steady: Any, name: str) -> None:
+        assert steady.client().make(name).status == 400
 
     @pytest.mark.parametrize(
         ("typed", "kept"),
@@ -220,8 +220,8 @@ class TestClasses:
             ("=cmd", "=cmd"), ("a\u202eb", "ab"), ("👩\u200d🔬",) * 2, ("x" * 60,) * 2,
         ],
     )  # fmt: skip
-    def test_names_as_they_are_kept(self, client: Any, typed: str, kept: str) -> None:
-        assert client.make(typed).json["class"]["name"] == kept
+    def test_names_as_they_are_kept(self, steady: Any, typed: str, kept: str) -> None:
+        assert steady.client(f"kept{len(steady.clients)}").make(typed).json["class"]["name"] == kept
 
     def test_a_name_that_is_taken(self, client: Any) -> None:
         client.make("Copepod")
@@ -401,8 +401,8 @@ class TestPages:
             {"filter": '{"folder": "sub"}', "sort": "time"},
         ],
     )  # fmt: skip
-    def test_what_makes_no_sense_is_refused(self, client: Any, query: dict[str, Any]) -> None:
-        assert client.get("/images", **query).status == 400
+    def test_what_makes_no_sense_is_refused(self, steady: Any, query: dict[str, Any]) -> None:
+        assert steady.client().get("/images", **query).status == 400
 
     def test_a_cursor_of_another_view(self, client: Any) -> None:
         cursor = client.get("/images", limit=2).json["next"]
@@ -482,8 +482,8 @@ class TestQueue:
         assert end["left"] == {"open": 0, "later": 2, "unsure": 0}
 
     @pytest.mark.parametrize("query", [{"mode": "useful"}, {"n": 0}, {"n": 101}, {"n": "-1"}])
-    def test_what_makes_no_sense_is_refused(self, client: Any, query: dict[str, Any]) -> None:
-        assert client.get("/queue", **query).status == 400
+    def test_what_makes_no_sense_is_refused(self, steady: Any, query: dict[str, Any]) -> None:
+        assert steady.client().get("/queue", **query).status == 400
 
 
 class TestPictures:

@@ -41,45 +41,45 @@ def ask(
 
 
 class TestTheToken:
-    def test_it_is_swapped_once_for_a_cookie_and_the_address_is_cleaned(self, served: Any) -> None:
-        token = served.site.door.token()
-        status, headers, _ = ask(served.port, f"/?token={token}")
+    def test_it_is_swapped_once_for_a_cookie_and_the_address_is_cleaned(self, steady: Any) -> None:
+        token = steady.site.door.token()
+        status, headers, _ = ask(steady.port, f"/?token={token}")
         assert (status, headers["location"]) == (303, "/")
         cookie = headers["set-cookie"]
-        assert cookie.startswith(f"handful-{served.port}=")
+        assert cookie.startswith(f"handful-{steady.port}=")
         assert {"httponly", "samesite=strict", "path=/"} <= {
             part.strip().lower() for part in cookie.split(";")
         }
-        assert ask(served.port, f"/?token={token}")[0] == 403  # it was good once
+        assert ask(steady.port, f"/?token={token}")[0] == 403  # it was good once
         own = cookie.partition(";")[0]
-        assert ask(served.port, "/", Cookie=own)[0] == 503  # in, though nothing is built
-        assert ask(served.port, f"/?token={token}", Cookie=own)[0] == 303  # a reload does no harm
+        assert ask(steady.port, "/", Cookie=own)[0] == 503  # in, though nothing is built
+        assert ask(steady.port, f"/?token={token}", Cookie=own)[0] == 303  # a reload does no harm
 
-    def test_tokens_and_cookies_cannot_be_guessed(self, served: Any) -> None:
-        door = served.site.door
+    def test_tokens_and_cookies_cannot_be_guessed(self, steady: Any) -> None:
+        door = steady.site.door
         assert len({door.token() for _ in range(50)} | {door.session, door.knock}) == 52
         assert len(door.session) >= 43  # 256 bits
 
     @pytest.mark.parametrize("cookie", ["", "x", "handful=1", 'a="', "handful-{port}={session}x"])
-    def test_nobody_gets_in_without(self, served: Any, cookie: str) -> None:
-        cookie = cookie.format(port=served.port, session=served.site.door.session)
-        status, _, body = ask(served.port, f"{PREFIX}/state", Cookie=cookie)
+    def test_nobody_gets_in_without(self, steady: Any, cookie: str) -> None:
+        cookie = cookie.format(port=steady.port, session=steady.site.door.session)
+        status, _, body = ask(steady.port, f"{PREFIX}/state", Cookie=cookie)
         assert status == 403
         assert json.loads(body) == {"error": {"id": "E15", "text": WRONG_DOOR}}
-        status, headers, body = ask(served.port, "/", Cookie=cookie)
+        status, headers, body = ask(steady.port, "/", Cookie=cookie)
         assert status == 403
         assert headers["content-type"].startswith("text/html")
         assert WRONG_DOOR.encode() in body
 
-    def test_a_cookie_of_another_port_is_none(self, served: Any) -> None:
-        cookie = f"handful-{served.port + 1}={served.site.door.session}"
-        assert ask(served.port, f"{PREFIX}/state", Cookie=cookie)[0] == 403
+    def test_a_cookie_of_another_port_is_none(self, steady: Any) -> None:
+        cookie = f"handful-{steady.port + 1}={steady.site.door.session}"
+        assert ask(steady.port, f"{PREFIX}/state", Cookie=cookie)[0] == 403
 
     @pytest.mark.parametrize("route", ROUTES, ids=lambda r: r.name)
-    def test_every_route_is_behind_it(self, served: Any, route: Any) -> None:
+    def test_every_route_is_behind_it(self, steady: Any, route: Any) -> None:
         path = PREFIX + route.path.replace("{id}", "0").replace("{side}", "96")
         headers = {"X_Handful": "1", "Content_Type": "application/json"}
-        assert ask(served.port, path, route.method, b"{}", **headers)[0] == 403
+        assert ask(steady.port, path, route.method, b"{}", **headers)[0] == 403
 
 
 class TestTheHost:
@@ -87,32 +87,32 @@ class TestTheHost:
         "host",
         ["evil.example", "127.0.0.1.evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "[::1]", ""],
     )
-    def test_a_name_that_is_not_ours(self, served: Any, host: str) -> None:
+    def test_a_name_that_is_not_ours(self, steady: Any, host: str) -> None:
         """Another site's name may be made to lead to this machine; its pages get nothing."""
-        client = served.client()
-        headers = {"Host": host.format(port=served.port), "Cookie": client.cookie}
-        assert ask(served.port, f"{PREFIX}/state", **headers)[0] in (400, 403)
-        token = served.site.door.token()
-        assert ask(served.port, f"/?token={token}", Host="evil.example")[0] == 403
+        client = steady.client()
+        headers = {"Host": host.format(port=steady.port), "Cookie": client.cookie}
+        assert ask(steady.port, f"{PREFIX}/state", **headers)[0] in (400, 403)
+        token = steady.site.door.token()
+        assert ask(steady.port, f"/?token={token}", Host="evil.example")[0] == 403
 
     @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "[::1]:{port}"])
-    def test_our_own_names(self, served: Any, host: str) -> None:
-        headers = {"Host": host.format(port=served.port), "Cookie": served.client().cookie}
-        assert ask(served.port, f"{PREFIX}/state", **headers)[0] == 200
+    def test_our_own_names(self, steady: Any, host: str) -> None:
+        headers = {"Host": host.format(port=steady.port), "Cookie": steady.client().cookie}
+        assert ask(steady.port, f"{PREFIX}/state", **headers)[0] == 200
 
 
 class TestWrites:
-    def headers(self, served: Any, **more: str) -> dict[str, str]:
+    def headers(self, steady: Any, **more: str) -> dict[str, str]:
         return {
-            "Cookie": served.client().cookie, "Origin": f"http://127.0.0.1:{served.port}",
+            "Cookie": steady.client().cookie, "Origin": f"http://127.0.0.1:{steady.port}",
             "X_Handful": "1", "Content_Type": "application/json", **more,
         }  # fmt: skip
 
-    def test_our_own_page_may(self, served: Any) -> None:
-        assert ask(served.port, f"{PREFIX}/rescan", "POST", b"{}", **self.headers(served))[0] == 200
-        headers = self.headers(served, Sec_Fetch_Site="same-origin")
+    def test_our_own_page_may(self, steady: Any) -> None:
+        assert ask(steady.port, f"{PREFIX}/rescan", "POST", b"{}", **self.headers(steady))[0] == 200
+        headers = self.headers(steady, Sec_Fetch_Site="same-origin")
         del headers["Origin"]
-        assert ask(served.port, f"{PREFIX}/rescan", "POST", b"{}", **headers)[0] == 200
+        assert ask(steady.port, f"{PREFIX}/rescan", "POST", b"{}", **headers)[0] == 200
 
     @pytest.mark.parametrize(
         "wrong",
@@ -124,26 +124,26 @@ class TestWrites:
             {"X_Handful": "0"},
         ],
     )  # fmt: skip
-    def test_no_other_page_may(self, served: Any, wrong: dict[str, str | None]) -> None:
-        headers = self.headers(served)
+    def test_no_other_page_may(self, steady: Any, wrong: dict[str, str | None]) -> None:
+        headers = self.headers(steady)
         for name, value in wrong.items():
             if value is None:
                 headers.pop(name, None)
             else:
-                headers[name] = value.format(port=served.port)
-        length = len(served.project.book)
+                headers[name] = value.format(port=steady.port)
+        length = len(steady.project.book)
         body = b'{"id": "t.1", "name": "a", "seen_rev": 0}'
-        assert ask(served.port, f"{PREFIX}/classes", "POST", body, **headers)[0] == 403
-        assert len(served.project.book) == length
+        assert ask(steady.port, f"{PREFIX}/classes", "POST", body, **headers)[0] == 403
+        assert len(steady.project.book) == length
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-    def test_a_form_of_another_page_is_no_json(self, served: Any, kind: str) -> None:
-        headers = self.headers(served, Content_Type=kind)
-        assert ask(served.port, f"{PREFIX}/rescan", "POST", b"{}", **headers)[0] == 415
+    def test_a_form_of_another_page_is_no_json(self, steady: Any, kind: str) -> None:
+        headers = self.headers(steady, Content_Type=kind)
+        assert ask(steady.port, f"{PREFIX}/rescan", "POST", b"{}", **headers)[0] == 415
 
-    def test_four_megabytes_are_enough(self, served: Any) -> None:
+    def test_four_megabytes_are_enough(self, steady: Any) -> None:
         body = b" " * LARGEST_BODY + b"{}"
-        status, _, said = ask(served.port, f"{PREFIX}/rescan", "POST", body, **self.headers(served))
+        status, _, said = ask(steady.port, f"{PREFIX}/rescan", "POST", body, **self.headers(steady))
         assert (status, json.loads(said)["error"]["id"]) == (413, "too-large")
 
 
@@ -152,9 +152,9 @@ class TestWhatIsSent:
         "path", ["/", f"{PREFIX}/state", f"{PREFIX}/nowhere", f"{PREFIX}/t/0/96", "/static/x.js"]
     )
     @pytest.mark.parametrize("known", [True, False])
-    def test_every_answer_is_dressed(self, served: Any, path: str, known: bool) -> None:
-        cookie = served.client().cookie if known else "no=1"
-        _, headers, _ = ask(served.port, path, Cookie=cookie)
+    def test_every_answer_is_dressed(self, steady: Any, path: str, known: bool) -> None:
+        cookie = steady.client().cookie if known else "no=1"
+        _, headers, _ = ask(steady.port, path, Cookie=cookie)
         assert headers["content-security-policy"] == CSP
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
@@ -177,11 +177,9 @@ class TestWhatIsSent:
             "/full/sub/08.png", "/full/00.png", "/../../etc/passwd", "/full//etc/passwd",
         ],
     )  # fmt: skip
-    def test_no_path_of_a_client_reaches_the_disk(
-        self, served: Any, pictures: Path, path: str
-    ) -> None:
-        (pictures.parent / "secret.txt").write_text("secret")
-        status, _, body = ask(served.port, PREFIX + path, Cookie=served.client().cookie)
+    def test_no_path_of_a_client_reaches_the_disk(self, steady: Any, path: str) -> None:
+        (steady.project.folder.parent / "secret.txt").write_text("secret")
+        status, _, body = ask(steady.port, PREFIX + path, Cookie=steady.client().cookie)
         assert status in (400, 404)
         assert b"secret" not in body.replace(b"secret.txt", b"").replace(b"secret.png", b"")
 

@@ -286,12 +286,14 @@ class Project:
             if presence != self.index.cell(now.cell).presence:
                 self.set_presence(now, presence)
 
-    def contents(self, rows: Sequence[Row], patience: float = 2.0) -> dict[str, str]:
+    def contents(self, rows: Sequence[Row], patience: float = 0.3) -> dict[str, str]:
         """SHA-256 of files by path, read now where nobody has; those not read in time lack."""
         waiting = [(row, self.decoders.read(row.path, rank=SOON)) for row in rows if not row.sha256]
         until = time.monotonic() + patience
         found = {row.path: row.sha256 for row in rows if row.sha256}
         for row, future in waiting:
+            if time.monotonic() > until and future.cancel():
+                continue
             with suppress(TimeoutError):
                 reading = future.result(max(0.0, until - time.monotonic()))
                 self.took(row, reading)
