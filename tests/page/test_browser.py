@@ -117,8 +117,8 @@ def opened(browser: Any, server: Server, url: str) -> Iterator[Any]:
     browser.faults.clear()
     browser.requests.clear()
     browser.go(url)
-    browser.until("document.querySelector('[data-testid=picture]')?.complete", seconds=30)
     browser.until("document.querySelector('[data-testid=problems]')", seconds=30)
+    browser.until(DRAWN, seconds=30)
     yield browser
     strange = [r for r in browser.requests if not r.startswith((server.origin, "about:"))]
     browser.go("about:blank")
@@ -154,17 +154,28 @@ def api(page: Any, path: str) -> Any:
     return page.run(f"fetch('/api/v1{path}').then((r) => r.json())")
 
 
+# a broken file may be served before it was read; it leaves the queue when it did not load
+DRAWN = "(document.querySelector('[data-testid=picture]')?.naturalWidth > 0)"
+
+
+def faults(page: Any) -> list[str]:
+    """What the console complained of, but for the broken file when it was not read yet."""
+    unread = re.compile(r"404 \(Not Found\) http://[^/]+/api/v1/full/\w+$")
+    return [fault for fault in page.faults if not unread.search(fault)]
+
+
 def answer(page: Any, *keys: str) -> None:
     """Presses each key when its picture is there, as a person would."""
     for key in keys:
         now = "document.querySelector('[data-testid=picture]')"
-        page.until(f"{now}?.complete")
+        page.until(DRAWN)
         before = page.run(f"{now}.dataset.image")
         page.press(key)
         page.until(f"{now}?.dataset.image !== {json.dumps(before)}")
 
 
 def name_class(page: Any, name: str) -> None:
+    page.until(DRAWN)
     page.press("/")
     page.until("document.activeElement.dataset.testid === 'class-box'")
     page.type(name)
@@ -211,7 +222,7 @@ def test_a_sitting_by_keys_alone(page: Any) -> None:
     page.until("document.querySelector('[data-testid=undo-text]').textContent.includes('4 images')")
     until_stored(page)
     assert [c for _, _, c in labels(page)[:4]] == [0, 0, 0, 0]
-    assert page.faults == []
+    assert faults(page) == []
 
 
 COUNTS = (
@@ -332,7 +343,7 @@ def test_classes_are_renamed_merged_archived_and_undone(page: Any) -> None:
     page.press("Enter")
     page.until("!document.querySelector('dialog')")
     assert [c["key"] for c in api(page, "/state")["classes"]] == ["2", "1", "3"]
-    assert page.faults == []
+    assert faults(page) == []
 
 
 def test_a_key_that_was_changed_moves_and_single_keys_can_be_off(again: Any) -> None:
@@ -371,7 +382,7 @@ def test_problems_and_export(again: Any, shared: Server) -> None:
     with written.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert "'=danger, with a comma" in [r["class"] for r in rows]
-    assert again.faults == []
+    assert faults(again) == []
 
 
 def test_the_next_picture_is_there_at_once(again: Any) -> None:

@@ -91,6 +91,35 @@ describe("answering", () => {
     expect(new Set(events.map((e) => e.id)).size).toBe(130);
   });
 
+  it("leaves out a picture whose file is to blame, and no other", async () => {
+    await begin();
+    const [first, second] = model.now.line.entries.map((e) => e.id);
+    const presence = (is: string) => vi.spyOn(api, "image").mockResolvedValue(
+      { picture: { presence: is } } as unknown as Awaited<ReturnType<typeof api.image>>,
+    );
+    presence("here"); // the connection failed
+    expect(await model.failed(first!)).toBe(false);
+    expect(inView()).toBe(first);
+    presence("unreadable");
+    expect(await model.failed(first!)).toBe(true);
+    expect(inView()).toBe(second);
+    expect(model.now.line.entries.some((e) => e.id === first)).toBe(false);
+    vi.restoreAllMocks();
+  });
+
+  it("keeps the picture in view when one behind or before it is left out", () => {
+    const entry = (id: string, done = false): queue.Entry => (
+      { id, v: null, w: null, h: null, answer: done ? { event: `${id}.1`, class: 0 } : null }
+    );
+    const line = { entries: [entry("a", true), entry("b"), entry("c"), entry("d")], at: 2 };
+    expect(queue.current(queue.without(line, "d"))?.id).toBe("c");
+    expect(queue.current(queue.without(line, "b"))?.id).toBe("c");
+    expect(queue.current(queue.without(line, "c"))?.id).toBe("d");
+    expect(queue.without(line, "a")).toBe(line); // answered: it stays
+    const back = { entries: [entry("a"), entry("b", true), entry("c")], at: 0 };
+    expect(queue.current(queue.without(back, "a"))?.id).toBe("c");
+  });
+
   it("keeps later and unsure apart, each with a queue and a way back", async () => {
     await begin({ names: 4 });
     for (const state of ["later", "unsure", "none", "broken"]) model.answer({ state });

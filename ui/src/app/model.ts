@@ -262,6 +262,19 @@ export class Model {
     this.shownSince = performance.now();
   }
 
+  /** A picture did not load: left out, and true, where its file is to blame; else it stays. */
+  async failed(id: string): Promise<boolean> {
+    try {
+      if ((await api.image(id)).picture.presence === "here") return false;
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === 404)) return false;
+    }
+    this.app.set({ line: queue.without(this.now.line, id) });
+    this.shownSince = performance.now();
+    void this.serve();
+    return true;
+  }
+
   /** Asks for more pictures while few are ahead. */
   async serve(): Promise<void> {
     const { served, line } = this.now;

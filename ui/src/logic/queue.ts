@@ -61,6 +61,16 @@ export function stepped(line: Line, by: 1 | -1): Line {
   return { ...line, at };
 }
 
+/** Leaves out a picture that cannot be shown; where it was in view, the next one follows. */
+export function without(line: Line, id: string): Line {
+  const gone = line.entries.findIndex((entry) => entry.id === id && entry.answer === null);
+  if (gone < 0) return line;
+  const entries = line.entries.filter((_, i) => i !== gone);
+  if (gone < line.at) return { entries, at: line.at - 1 };
+  const open = gone > line.at || !entries[line.at]?.answer;
+  return { entries, at: open ? line.at : nextOpen(entries, line.at) };
+}
+
 /** Takes an answer back and shows its picture; the line as it is when the event is not in it. */
 export function taken(line: Line, event: string): Line {
   const at = line.entries.findIndex((entry) => entry.answer?.event === event);

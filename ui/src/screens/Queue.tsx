@@ -110,7 +110,8 @@ function Stage({ entry, zoom, setZoom }: {
           <img
             key={entry.id} src={full(entry, zoom > 2)} alt="The picture to answer" style={size}
             class={small ? "small" : ""} decoding="sync" draggable={false}
-            data-testid="picture" data-image={entry.id} onError={() => setFault(entry.id)}
+            data-testid="picture" data-image={entry.id}
+            onError={() => void model.failed(entry.id).then((gone) => !gone && setFault(entry.id))}
           />
         )}
       </div>
