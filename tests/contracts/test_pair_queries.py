@@ -92,7 +92,8 @@ class AsksAPairTwice(Fine):
 
 class ReadsTheGlobalSeed(Fine):
     def select(self, snapshot: Snapshot, k: int, rng: np.random.Generator) -> Any:
-        # the fault on purpose: a rule that reads the global state
+        # the fault on purpose: the global state, which NPY002 forbids everywhere else; numpy
+        # types it as a dict or a tuple, and without legacy=False it is the tuple
         start = int(np.random.get_state()[1][0]) % 2  # type: ignore[index]  # noqa: NPY002
         return super().select(snapshot, k, rng)[start:]
 

@@ -184,7 +184,8 @@ def test_what_cannot_learn_or_answer_pairs_is_refused(tmp_path: Path) -> None:
 
 def test_ask_and_tell_about_pairs() -> None:
     data = bars()
-    oracle = PairOracle(data.pool, data.labels, data.classes)  # type: ignore[arg-type]
+    assert data.labels is not None
+    oracle = PairOracle(data.pool, data.labels, data.classes)
     made = tiny("sdec").set("learner.n_clusters=3")
     session = AskTell(made, data.pool, seed=made.seed)
     while (question := session.ask()) is not None:
