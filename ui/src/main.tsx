@@ -1,9 +1,10 @@
-import { render } from "preact";
+import { render, type JSX } from "preact";
 import { useEffect } from "preact/hooks";
 import { api, Refused } from "./app/api";
 import { ModelContext, useApp } from "./app/context";
 import { listenToKeys } from "./app/keyboard";
 import { Model } from "./app/model";
+import type { Screen as Name } from "./logic/address";
 import { Frame } from "./parts/Frame";
 import { Classes } from "./screens/Classes";
 import { Export } from "./screens/Export";
@@ -13,7 +14,7 @@ import { Pictures } from "./screens/Pictures";
 import { Problems } from "./screens/Problems";
 import { Queue } from "./screens/Queue";
 
-const SCREENS = {
+const SCREENS: Partial<Record<Name, () => JSX.Element>> = {
   queue: Queue, pictures: Pictures, classes: Classes, export: Export, problems: Problems,
   history: History, keys: Keys,
 };
@@ -32,7 +33,7 @@ function Work() {
   useEffect(() => {
     document.title = folder ? `${folder} – handful` : "handful";
   }, [folder]);
-  const Screen = SCREENS[screen];
+  const Screen = SCREENS[screen] ?? Queue;
   return (
     <Frame>
       <Screen key={screen} />

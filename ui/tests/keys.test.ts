@@ -68,6 +68,10 @@ describe("what a press is", () => {
   });
 });
 
+const PLACES = [
+  "queue", "pictures", "audit", "review", "map", "find", "classes", "other",
+] as const;
+
 describe("what a press does", () => {
   it("answers with the class that has the key, in every view with pictures", () => {
     expect(meaningOf("1", "queue", classes, DEFAULT_BINDINGS)).toEqual({ classId: 0 });
@@ -94,7 +98,7 @@ describe("what a press does", () => {
     const printable = COMMANDS.flatMap((c) => keysOf(c, off)).filter(isTyped);
     expect(printable.length).toBeGreaterThan(10);
     for (const chord of [...printable, ...CLASS_KEYS]) {
-      for (const place of ["queue", "pictures", "classes", "other"] as const) {
+      for (const place of PLACES) {
         expect(meaningOf(chord, place, classes, off)).toBeNull();
       }
     }
@@ -103,7 +107,7 @@ describe("what a press does", () => {
   });
 
   it("has no two commands on one key of a screen, and none on a class key", () => {
-    for (const place of ["queue", "pictures", "classes", "other"] as const) {
+    for (const place of PLACES) {
       const keys = COMMANDS.filter(
         (c) => c.places === "everywhere" || c.places.includes(place),
       ).flatMap((c) => c.keys);

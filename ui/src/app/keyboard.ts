@@ -9,12 +9,17 @@ export const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
 const HELD = new Set(["next", "previous", "undo", "redo"]); // keys that may be held down
 const GO: Record<string, Screen> = {
-  "go-queue": "queue", "go-pictures": "pictures", "go-classes": "classes", "go-export": "export",
-  "go-history": "history", keys: "keys",
+  "go-queue": "queue", "go-pictures": "pictures", "go-audit": "audit", "go-review": "review",
+  "go-map": "map", "go-classes": "classes", "go-export": "export", "go-history": "history",
+  keys: "keys",
 };
 
+const PLACES: ReadonlySet<string> = new Set([
+  "queue", "pictures", "audit", "review", "map", "find", "classes",
+]);
+
 export function placeOf(screen: Screen): Place {
-  return screen === "queue" || screen === "pictures" || screen === "classes" ? screen : "other";
+  return PLACES.has(screen) ? (screen as Place) : "other";
 }
 
 export function listenToKeys(model: Model): () => void {

@@ -9,7 +9,8 @@
 import type { Filter as Asked } from "../api.types";
 
 export const SCREENS = [
-  "queue", "pictures", "classes", "export", "problems", "history", "keys",
+  "queue", "pictures", "audit", "review", "map", "find", "classes", "export", "problems", "history",
+  "keys",
 ] as const;
 export type Screen = (typeof SCREENS)[number];
 
@@ -30,6 +31,8 @@ export interface Address {
   filter: Filter;
   sort: Sort;
   mode: Mode;
+  part?: string; // of a screen that has several: review's "confusion", "cell:3:4", "accept"
+  like?: readonly string[]; // pictures to find more of
 }
 
 export const SORTS = ["name", "-name", "-time", "time"] as const;
@@ -48,7 +51,11 @@ export function parse(hash: string): Address {
   const folder = fields.get("folder");
   if (folder) filter.folder = folder;
   if (fields.get("missing") === "yes") filter.missing = true;
+  const part = fields.get("part");
+  const like = fields.get("like");
   return {
+    ...(part ? { part } : {}),
+    ...(like ? { like: like.split(",").filter(Boolean) } : {}),
     screen,
     filter,
     sort: SORTS.find((s) => s === fields.get("sort")) ?? DEFAULT_SORT,
@@ -65,6 +72,8 @@ export function format(address: Partial<Address> & { screen: Screen }): string {
   if (missing) fields.set("missing", "yes");
   if (address.sort && address.sort !== DEFAULT_SORT) fields.set("sort", address.sort);
   if (address.mode && address.mode !== "random") fields.set("mode", address.mode);
+  if (address.part) fields.set("part", address.part);
+  if (address.like?.length) fields.set("like", address.like.join(","));
   const query = fields.toString();
   return `#/${address.screen}${query ? `?${query}` : ""}`;
 }

@@ -7,7 +7,13 @@
  */
 
 export type Chord = string; // "1" "q" "shift+g" "ctrl+z" "space" "left" "/" "?"
-export type Place = "queue" | "pictures" | "classes" | "other";
+export type Place =
+  | "queue" | "pictures" | "audit" | "review" | "map" | "find" | "classes" | "other";
+
+/** The screens on which a class key answers. */
+const ANSWERING: ReadonlySet<Place> = new Set(["queue", "pictures", "audit", "review", "map", "find"]);
+/** The screens on which arrows move between tiles or points. */
+const MOVING: ReadonlySet<Place> = new Set(["pictures", "map", "find"]);
 
 export interface Press {
   key: string;
@@ -85,26 +91,35 @@ export interface Command {
 
 /** Every command with its default keys; the keys sheet lists exactly these. */
 export const COMMANDS: readonly Command[] = [
-  { id: "type", text: "Type a class", places: ["queue", "pictures"], keys: ["/"] },
-  { id: "later", text: "Later", places: ["queue"], keys: ["space", "l"] },
-  { id: "select", text: "Select or unselect", places: ["pictures"], keys: ["space"] },
-  { id: "later-selected", text: "Later", places: ["pictures"], keys: ["l"] },
-  { id: "unsure", text: "Unsure", places: ["queue", "pictures"], keys: ["u"] },
-  { id: "none", text: "None of these", places: ["queue", "pictures"], keys: ["n"] },
-  { id: "broken", text: "Broken picture", places: ["queue", "pictures"], keys: ["i"] },
-  { id: "clear", text: "Make open again", places: ["queue", "pictures"], keys: ["delete"] },
-  { id: "next", text: "Next without answering", places: ["queue"], keys: ["right", "j"] },
-  { id: "previous", text: "Previous picture", places: ["queue"], keys: ["left", "k"] },
-  { id: "zoom", text: "Zoom to pixels", places: ["queue"], keys: ["p"] },
-  { id: "larger", text: "Larger", places: ["queue", "pictures"], keys: ["+"] },
-  { id: "smaller", text: "Smaller", places: ["queue", "pictures"], keys: ["-"] },
-  { id: "undo-answer", text: "Undo the last answer", places: ["queue"], keys: ["backspace"] },
-  { id: "large", text: "Large view", places: ["pictures"], keys: ["p", "enter"] },
-  { id: "all", text: "Select all in this view", places: ["pictures"], keys: ["ctrl+a"] },
+  { id: "type", text: "Type a class", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["/"] },
+  { id: "later", text: "Later", places: ["queue", "audit", "review"], keys: ["space", "l"] },
+  { id: "select", text: "Select or unselect", places: ["pictures", "map", "find"], keys: ["space"] },
+  { id: "later-selected", text: "Later", places: ["pictures", "map", "find"], keys: ["l"] },
+  { id: "unsure", text: "Unsure", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["u"] },
+  { id: "none", text: "None of these", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["n"] },
+  { id: "broken", text: "Broken picture", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["i"] },
+  { id: "clear", text: "Make open again", places: ["queue", "pictures", "map", "find"], keys: ["delete"] },
+  { id: "next", text: "Next without answering", places: ["queue", "audit", "review"], keys: ["right", "j"] },
+  { id: "previous", text: "Previous picture", places: ["queue", "audit", "review"], keys: ["left", "k"] },
+  { id: "keep", text: "Keep the label", places: ["review"], keys: ["enter"] },
+  { id: "open-grid", text: "Open the selected as a grid", places: ["map"], keys: ["enter"] },
+  { id: "zoom", text: "Zoom to pixels", places: ["queue", "audit", "review"], keys: ["p"] },
+  { id: "larger", text: "Larger", places: ["queue", "pictures", "audit", "map", "find"], keys: ["+"] },
+  { id: "smaller", text: "Smaller", places: ["queue", "pictures", "audit", "map", "find"], keys: ["-"] },
+  { id: "undo-answer", text: "Undo the last answer", places: ["queue", "audit"], keys: ["backspace"] },
+  { id: "large", text: "Large view", places: ["pictures", "find"], keys: ["p", "enter"] },
+  { id: "large-point", text: "Large view", places: ["map"], keys: ["p"] },
+  { id: "all", text: "Select all in this view", places: ["pictures", "map", "find"], keys: ["ctrl+a"] },
+  { id: "like", text: "Find more like this", places: ["queue", "pictures", "review", "map", "find"], keys: ["shift+f"] },
+  { id: "guide", text: "Class guide", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["g"] },
+  { id: "pin", text: "Pin as an example of its class", places: ["queue", "pictures", "review", "map", "find"], keys: ["shift+k"] },
   { id: "undo", text: "Undo", places: "everywhere", keys: ["ctrl+z"] },
   { id: "redo", text: "Redo", places: "everywhere", keys: ["ctrl+shift+z", "ctrl+y"] },
   { id: "go-queue", text: "Go to Queue", places: "everywhere", keys: ["shift+q"] },
   { id: "go-pictures", text: "Go to Pictures", places: "everywhere", keys: ["shift+p"] },
+  { id: "go-audit", text: "Go to Audit", places: "everywhere", keys: ["shift+a"] },
+  { id: "go-review", text: "Go to Review", places: "everywhere", keys: ["shift+r"] },
+  { id: "go-map", text: "Go to Map", places: "everywhere", keys: ["shift+m"] },
   { id: "go-classes", text: "Go to Classes", places: "everywhere", keys: ["shift+c"] },
   { id: "go-export", text: "Go to Export", places: "everywhere", keys: ["shift+e"] },
   { id: "go-history", text: "Go to History", places: "everywhere", keys: ["shift+h"] },
@@ -152,8 +167,8 @@ export function meaningOf(
   if (!bindings.single && isTyped(chord)) return null;
   const command = COMMANDS.find((c) => within(c, place) && keysOf(c, bindings).includes(chord));
   if (command) return { command: command.id };
-  if (place === "pictures" && MOVES.has(chord)) return { move: chord };
-  if (place === "queue" || place === "pictures") {
+  if (MOVING.has(place) && MOVES.has(chord)) return { move: chord };
+  if (ANSWERING.has(place)) {
     const owner = classes.find((c) => c.key === chord);
     if (owner) return { classId: owner.id };
   }
@@ -174,7 +189,7 @@ export function conflictOf(
     return `${nameOf(chord)} moves between pictures. Press another key.`;
   }
   const places: readonly Place[] =
-    command.places === "everywhere" ? ["queue", "pictures", "classes", "other"] : command.places;
+    command.places === "everywhere" ? [...ANSWERING, "classes", "other"] : command.places;
   const other = COMMANDS.find(
     (c) => c.id !== id && keysOf(c, bindings).includes(chord) && places.some((p) => within(c, p)),
   );

@@ -8,7 +8,8 @@ import { count } from "../logic/texts";
 import { Chip } from "../parts/Chip";
 
 const PLACES: Record<string, string> = {
-  queue: "Queue", pictures: "Pictures", classes: "Classes", other: "other",
+  queue: "Queue", pictures: "Pictures", audit: "Audit", review: "Review", map: "Map", find: "Find",
+  classes: "Classes", other: "other",
 };
 
 /** Every key in force, how to change it, and the few things that can be set. */
@@ -38,7 +39,7 @@ export function Keys() {
             {model.classes.map((c) => (
               <tr key={`class-${c.id}`}>
                 <td>Label: {shown(c.name)}</td>
-                <td class="dim">Queue, Pictures</td>
+                <td class="dim">wherever pictures are</td>
                 <td><Chip of={c} /></td>
                 <td class="number"><a href="#/classes">Classes</a></td>
               </tr>
