@@ -350,18 +350,18 @@ def test_a_key_that_was_changed_moves_and_single_keys_can_be_off(again: Any) -> 
     visit(again, "keys", "document.querySelector('[data-command=unsure]')")
     again.run("document.querySelector('[data-command=unsure] button').click()")
     again.run("document.querySelector('[data-command=unsure] button').focus()")
-    again.press("m")
-    again.until("document.querySelector('[data-command=unsure] kbd').textContent === 'M'")
+    again.press("Shift+U")
+    again.until("document.querySelector('[data-command=unsure] kbd').textContent === 'Shift+U'")
     visit(again, "queue", "document.querySelector('[data-testid=picture]')")
     before = api(again, "/state")["counts"]
     again.press("u")
-    again.press("m")
+    again.press("Shift+U")
     until_stored(again)
     assert api(again, "/state")["counts"]["unsure"] == before["unsure"] + 1
     visit(again, "keys", "document.querySelector('[role=switch]')")
     again.run("document.querySelector('[role=switch]').click()")
     visit(again, "queue", "document.querySelector('[data-testid=picture]')")
-    for key in ("m", "n", " ", "i"):
+    for key in ("Shift+U", "n", " ", "i"):
         again.press(key)
     again.press("Ctrl+z")
     again.until(f"{COUNTS}.by_you === {before['by_you']}")

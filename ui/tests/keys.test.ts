@@ -69,7 +69,7 @@ describe("what a press is", () => {
 });
 
 const PLACES = [
-  "queue", "pictures", "audit", "review", "map", "find", "classes", "other",
+  "gallery", "queue", "pictures", "audit", "review", "map", "find", "classes", "other",
 ] as const;
 
 describe("what a press does", () => {
@@ -88,9 +88,9 @@ describe("what a press does", () => {
   });
 
   it("lets the old key do nothing once it is changed", () => {
-    const bindings: Bindings = { own: { unsure: ["m"] }, single: true };
+    const bindings: Bindings = { own: { unsure: ["shift+u"] }, single: true };
     expect(meaningOf("u", "queue", classes, bindings)).toBeNull();
-    expect(meaningOf("m", "queue", classes, bindings)).toEqual({ command: "unsure" });
+    expect(meaningOf("shift+u", "queue", classes, bindings)).toEqual({ command: "unsure" });
   });
 
   it("leaves no printable key in force when single keys are off", () => {
@@ -126,7 +126,8 @@ describe("changing keys", () => {
       'N belongs to "None of these". Press another key or swap them.',
     );
     expect(conflictOf("w", "unsure", classes, DEFAULT_BINDINGS)).toMatch(/kept for classes/);
-    expect(conflictOf("m", "unsure", classes, DEFAULT_BINDINGS)).toBeNull();
+    expect(conflictOf("shift+u", "unsure", classes, DEFAULT_BINDINGS)).toBeNull();
+    expect(conflictOf("shift+up", "larger-tiles", classes, DEFAULT_BINDINGS)).toBeNull();
   });
 
   it("refuses a command's key to a class, and gives it a free one", () => {

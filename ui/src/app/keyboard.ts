@@ -9,13 +9,13 @@ export const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 
 const HELD = new Set(["next", "previous", "undo", "redo"]); // keys that may be held down
 const GO: Record<string, Screen> = {
-  "go-queue": "queue", "go-pictures": "pictures", "go-audit": "audit", "go-review": "review",
+  "go-gallery": "gallery", "go-queue": "queue", "go-pictures": "pictures", "go-audit": "audit", "go-review": "review",
   "go-map": "map", "go-classes": "classes", "go-export": "export", "go-history": "history",
   keys: "keys",
 };
 
 const PLACES: ReadonlySet<string> = new Set([
-  "queue", "pictures", "audit", "review", "map", "find", "classes",
+  "gallery", "queue", "pictures", "audit", "review", "map", "find", "classes",
 ]);
 
 export function placeOf(screen: Screen): Place {

@@ -9,7 +9,7 @@
 import type { Filter as Asked } from "../api.types";
 
 export const SCREENS = [
-  "queue", "pictures", "audit", "review", "map", "find", "classes", "export", "problems", "history",
+  "gallery", "queue", "pictures", "audit", "review", "map", "find", "classes", "export", "problems", "history",
   "keys",
 ] as const;
 export type Screen = (typeof SCREENS)[number];

@@ -8,12 +8,15 @@
 
 export type Chord = string; // "1" "q" "shift+g" "ctrl+z" "space" "left" "/" "?"
 export type Place =
-  | "queue" | "pictures" | "audit" | "review" | "map" | "find" | "classes" | "other";
+  | "gallery" | "queue" | "pictures" | "audit" | "review" | "map" | "find" | "classes" | "other";
 
-/** The screens on which a class key answers. */
-const ANSWERING: ReadonlySet<Place> = new Set(["queue", "pictures", "audit", "review", "map", "find"]);
+/** The screens that show pictures: there class keys answer. */
+const VIEWS: readonly Place[] = [
+  "gallery", "queue", "pictures", "audit", "review", "map", "find",
+];
+const ANSWERING: ReadonlySet<Place> = new Set(VIEWS);
 /** The screens on which arrows move between tiles or points. */
-const MOVING: ReadonlySet<Place> = new Set(["pictures", "map", "find"]);
+const MOVING: ReadonlySet<Place> = new Set(["gallery", "pictures", "map", "find"]);
 
 export interface Press {
   key: string;
@@ -91,30 +94,46 @@ export interface Command {
 
 /** Every command with its default keys; the keys sheet lists exactly these. */
 export const COMMANDS: readonly Command[] = [
-  { id: "type", text: "Type a class", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["/"] },
+  { id: "type", text: "Type a class", places: VIEWS, keys: ["/"] },
+  { id: "accept", text: "Accept the suggestion", places: ["queue"], keys: ["enter"] },
+  { id: "label-group", text: "Label the group with its likely class (overview: open the group)", places: ["gallery"], keys: ["enter"] },
+  { id: "label-shown", text: "The same, only those shown", places: ["gallery"], keys: ["shift+enter"] },
+  { id: "take-out", text: "Take a picture out, or put it back (overview: tick a group)", places: ["gallery"], keys: ["space"] },
+  { id: "take-all", text: "Take out all that are shown, or put them back (overview: tick all groups)", places: ["gallery"], keys: ["ctrl+a"] },
+  { id: "halve", text: "Halve the group", places: ["gallery"], keys: ["h"] },
+  { id: "mixed", text: "Not one class", places: ["gallery"], keys: ["o"] },
+  { id: "same", text: "Same as... (overview: merge the ticked groups)", places: ["gallery"], keys: ["m"] },
+  { id: "different", text: "Different, on a card", places: ["gallery"], keys: ["backspace"] },
   { id: "later", text: "Later", places: ["queue", "audit", "review"], keys: ["space", "l"] },
   { id: "select", text: "Select or unselect", places: ["pictures", "map", "find"], keys: ["space"] },
-  { id: "later-selected", text: "Later", places: ["pictures", "map", "find"], keys: ["l"] },
-  { id: "unsure", text: "Unsure", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["u"] },
-  { id: "none", text: "None of these", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["n"] },
-  { id: "broken", text: "Broken picture", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["i"] },
+  { id: "later-selected", text: "Later", places: ["gallery", "pictures", "map", "find"], keys: ["l"] },
+  { id: "unsure", text: "Unsure", places: VIEWS, keys: ["u"] },
+  { id: "none", text: "None of these", places: VIEWS, keys: ["n"] },
+  { id: "broken", text: "Broken picture", places: VIEWS, keys: ["i"] },
   { id: "clear", text: "Make open again", places: ["queue", "pictures", "map", "find"], keys: ["delete"] },
   { id: "next", text: "Next without answering", places: ["queue", "audit", "review"], keys: ["right", "j"] },
   { id: "previous", text: "Previous picture", places: ["queue", "audit", "review"], keys: ["left", "k"] },
+  { id: "next-group", text: "Next group", places: ["gallery"], keys: ["j"] },
+  { id: "previous-group", text: "Previous group", places: ["gallery"], keys: ["k"] },
   { id: "keep", text: "Keep the label", places: ["review"], keys: ["enter"] },
   { id: "open-grid", text: "Open the selected as a grid", places: ["map"], keys: ["enter"] },
   { id: "zoom", text: "Zoom to pixels", places: ["queue", "audit", "review"], keys: ["p"] },
   { id: "larger", text: "Larger", places: ["queue", "pictures", "audit", "map", "find"], keys: ["+"] },
   { id: "smaller", text: "Smaller", places: ["queue", "pictures", "audit", "map", "find"], keys: ["-"] },
+  { id: "larger-tiles", text: "Larger tiles", places: ["gallery"], keys: ["+", "shift+up"] },
+  { id: "smaller-tiles", text: "Smaller tiles", places: ["gallery"], keys: ["-", "shift+down"] },
   { id: "undo-answer", text: "Undo the last answer", places: ["queue", "audit"], keys: ["backspace"] },
   { id: "large", text: "Large view", places: ["pictures", "find"], keys: ["p", "enter"] },
   { id: "large-point", text: "Large view", places: ["map"], keys: ["p"] },
+  { id: "large-held", text: "Large view while held", places: ["gallery"], keys: ["p"] },
+  { id: "hide", text: "Hide or show suggestions", places: ["gallery", "queue", "review"], keys: ["y"] },
   { id: "all", text: "Select all in this view", places: ["pictures", "map", "find"], keys: ["ctrl+a"] },
-  { id: "like", text: "Find more like this", places: ["queue", "pictures", "review", "map", "find"], keys: ["shift+f"] },
-  { id: "guide", text: "Class guide", places: ["queue", "pictures", "audit", "review", "map", "find"], keys: ["g"] },
-  { id: "pin", text: "Pin as an example of its class", places: ["queue", "pictures", "review", "map", "find"], keys: ["shift+k"] },
+  { id: "like", text: "Find more like this", places: ["gallery", "queue", "pictures", "review", "map", "find"], keys: ["shift+f"] },
+  { id: "guide", text: "Class guide", places: VIEWS, keys: ["g"] },
+  { id: "pin", text: "Pin as an example of its class", places: ["gallery", "queue", "pictures", "review", "map", "find"], keys: ["shift+k"] },
   { id: "undo", text: "Undo", places: "everywhere", keys: ["ctrl+z"] },
   { id: "redo", text: "Redo", places: "everywhere", keys: ["ctrl+shift+z", "ctrl+y"] },
+  { id: "go-gallery", text: "Go to Gallery", places: "everywhere", keys: ["shift+g"] },
   { id: "go-queue", text: "Go to Queue", places: "everywhere", keys: ["shift+q"] },
   { id: "go-pictures", text: "Go to Pictures", places: "everywhere", keys: ["shift+p"] },
   { id: "go-audit", text: "Go to Audit", places: "everywhere", keys: ["shift+a"] },

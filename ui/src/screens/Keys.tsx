@@ -8,7 +8,7 @@ import { count } from "../logic/texts";
 import { Chip } from "../parts/Chip";
 
 const PLACES: Record<string, string> = {
-  queue: "Queue", pictures: "Pictures", audit: "Audit", review: "Review", map: "Map", find: "Find",
+  gallery: "Gallery", queue: "Queue", pictures: "Pictures", audit: "Audit", review: "Review", map: "Map", find: "Find",
   classes: "Classes", other: "other",
 };
 
