@@ -27,3 +27,8 @@ export function lookName(index: number | null): string {
   const colour = ["no colour", "blue", "orange", "green", "pink", "sky", "red", "yellow"][slot]!;
   return slot === 0 || pattern === "solid" ? colour : `${colour}, ${pattern}`;
 }
+
+/** The colours by slot, as the style sheet has them: for what is drawn and not styled. */
+export const LOOK_COLOURS: readonly string[] = [
+  "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442",
+];
