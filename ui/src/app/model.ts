@@ -52,6 +52,23 @@ export interface Subject {
 
 export type Reply = { class: number } | { name: string } | { state: string };
 
+/** A decision on its way: what the page shows of it before the server has stored it. */
+export interface Sent {
+  body: Json; // with its kind
+  text: string; // what Ctrl+Z would take back, in words
+  changes?: readonly Change[]; // for the counts
+  overlay?: ReadonlyMap<string, Standing>; // the pictures as they are now
+}
+
+/** What becomes of decisions, for the screens that show them; each by the id of its event. */
+export interface Follower {
+  stored?: (event: string, result: Json) => void;
+  refused?: (event: string) => void;
+  undone?: (event: string) => boolean | void; // true: it is shown
+  redone?: (event: string) => boolean | void;
+  news?: (news: News) => void;
+}
+
 const SERVE = 40;
 const LOW = 25; // fetch more when fewer are ahead: no key outruns the queue
 const AGAIN = 1000; // ms until an ended queue looks whether more has come
@@ -64,6 +81,7 @@ export class Model {
   private readonly pace = new Pace();
   private readonly taken = new Map<string, { id: string; given: queue.Given }>();
   private readonly lines = new Map<string, queue.Line>(); // of the modes not in view
+  private readonly followers = new Set<Follower>();
   private held: StreamCounts | null = null;
   private shownSince = performance.now();
   private nextProvisional = -1;
@@ -195,22 +213,31 @@ export class Model {
       ? { state: set, class: null }
       : { state: "labelled", class: id ?? null, source: "hand" };
     const ids = subjects.map((s) => s.id);
-    const item = this.outbox.add("events", {
-      ...body(ids, set, id, name), from, seen_rev: state.label_rev,
-      ...(ms === undefined ? {} : { ms }),
+    return this.submit({
+      body: { ...answerTo(ids, this.described(reply)), from, ...(ms === undefined ? {} : { ms }) },
+      text: texts.answered(ids.length, set ? { state: set } : { name: name ?? "" }),
+      changes: subjects.map((s) => ({
+        from: { state: s.state ?? "open", class: s.class ?? null, source: s.source ?? null },
+        to: target,
+      })),
+      overlay: new Map(ids.map((picture) => [picture, target])),
     });
-    const text = texts.answered(ids.length, set ? { state: set } : { name: name ?? "" });
-    const changes = subjects.map((s) => ({
-      from: { state: s.state ?? "open", class: s.class ?? null, source: s.source ?? null },
-      to: target,
-    }));
-    const overlay = new Map(this.now.overlay);
-    for (const picture of ids) overlay.set(picture, target);
+  }
+
+  /** Shows a decision as done and sends it; the id of its event. */
+  submit({ body, text, changes = [], overlay }: Sent): string {
+    const item = this.outbox.add("events", { ...body, seen_rev: this.now.state?.label_rev ?? 0 });
     this.app.set({
-      overlay, said: text, note: null, started: true,
+      overlay: overlay ? new Map([...this.now.overlay, ...overlay]) : this.now.overlay,
+      said: text, note: null, started: true,
       waiting: [...this.now.waiting, { id: item.id, changes, text }],
     });
     return item.id;
+  }
+
+  follow(follower: Follower): () => void {
+    this.followers.add(follower);
+    return () => this.followers.delete(follower);
   }
 
   /** A class by the name that was typed: the one that has it, or a new one. */
@@ -225,7 +252,7 @@ export class Model {
     return { class: provisional.id };
   }
 
-  private described(reply: Reply): { class?: number; name?: string; state?: string } {
+  described(reply: Reply): { class?: number; name?: string; state?: string } {
     if ("state" in reply) return { state: reply.state };
     if ("name" in reply) return { name: reply.name };
     const name = this.classes.find((c) => c.id === reply.class)?.name;
@@ -408,11 +435,14 @@ export class Model {
     this.app.set({ waiting: this.now.waiting.filter((w) => w !== mine) });
     if (error !== null) {
       this.app.set({ line: queue.taken(this.now.line, item.id), reload: this.now.reload + 1 });
+      for (const follower of this.followers) follower.refused?.(item.id);
       this.tell(error, "careful");
       return this.soon(0);
     }
-    if (item.to === "events") this.stored(reply as unknown as Answered, mine?.changes ?? []);
-    else this.reversed(reply as unknown as Undone, item.to);
+    if (item.to === "events") {
+      this.stored(reply as unknown as Answered, mine?.changes ?? []);
+      for (const follower of this.followers) follower.stored?.(item.id, result);
+    } else this.reversed(reply as unknown as Undone, item.to);
     const made = typeof result["class_id"] === "number" && item.body["name"] !== undefined;
     this.soon(made ? 0 : REFRESH);
   }
@@ -433,6 +463,9 @@ export class Model {
   /** Shows in the queue what was undone or done again. */
   private replay(event: HistoryLine, to: "undo" | "redo"): void {
     const { line, order } = this.now;
+    for (const follower of this.followers) {
+      if (to === "undo" ? follower.undone?.(event.id) : follower.redone?.(event.id)) return;
+    }
     if (to === "undo") {
       const entry = line.entries.find((e) => e.answer?.event === event.id);
       if (!entry) return;
@@ -460,6 +493,7 @@ export class Model {
   }
 
   private hear(news: News): void {
+    for (const follower of this.followers) follower.news?.(news);
     if (news.kind === "down") return this.app.set({ live: false });
     if (news.kind === "up") {
       const back = !this.now.live;
@@ -500,10 +534,10 @@ export class Model {
 }
 
 /** The decision as the server takes it: one picture has a kind of its own. */
-function body(
-  ids: readonly string[], set: string | undefined, id: number | undefined, name: string | undefined,
+export function answerTo(
+  ids: readonly string[], { state, class: id, name }: { state?: string; class?: number; name?: string },
 ): Json {
-  if (set) return { kind: "state_set", images: ids, state: set };
+  if (state) return { kind: "state_set", images: ids, state };
   const target = id !== undefined && id >= 0 ? { class: id } : { name };
   return ids.length === 1
     ? { kind: "labelled", image: ids[0], ...target }
