@@ -9,7 +9,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,28 @@ import numpy as np
 
 from handful.errors import StoreError
 
-__all__ = ["csv_lines", "full_disk", "write_json", "write_whole"]
+__all__ = ["csv_lines", "full_disk", "replacing", "write_json", "write_whole"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Replace ``path`` by ``content`` in one step; `StoreError` when the disk refuses."""
+    with replacing(path) as part, part.open("wb") as file:
+        for chunk in [content] if isinstance(content, bytes) else content:
+            file.write(chunk)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write that takes the place of ``path`` in one step when the block ends well.
+
+    `StoreError` when the disk refuses; whatever ends the block, no half file stays.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            for chunk in [content] if isinstance(content, bytes) else content:
-                file.write(chunk)
-            file.flush()
+        yield part
+        with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(path)
         _fsync_folder(path.parent)
