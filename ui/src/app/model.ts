@@ -78,7 +78,6 @@ const REFRESH = 1500; // ms after the last answer, for exact counts of classes
 export class Model {
   readonly app: Observable<App>;
   readonly outbox: Outbox;
-  readonly outcomes = new Set<(outcome: Outcome) => void>(); // who else hears what became of answers
   private readonly pace = new Pace();
   private readonly taken = new Map<string, { id: string; given: queue.Given }>();
   private readonly lines = new Map<string, queue.Line>(); // of the modes not in view
@@ -431,9 +430,7 @@ export class Model {
     if (status.waiting === 0 && this.held) this.counted(this.held);
   }
 
-  private onOutcome(outcome: Outcome): void {
-    const { item, reply, result, error } = outcome;
-    for (const hear of this.outcomes) hear(outcome);
+  private onOutcome({ item, reply, result, error }: Outcome): void {
     const mine = this.now.waiting.find((w) => w.id === item.id);
     this.app.set({ waiting: this.now.waiting.filter((w) => w !== mine) });
     if (error !== null) {
