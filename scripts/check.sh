@@ -43,7 +43,7 @@ check 'import-linter' $bin/lint-imports --no-logo
 check 'front end: build' $bin/python hatch_build.py build
 check 'front end: tests' $bin/python hatch_build.py test
 check 'documentation' $bin/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
-check 'tests' $bin/python -m pytest -m "$marks" --durations=10 --cov=handful --cov-report=
+check 'tests' $bin/python -m pytest -n 2 --dist loadfile -m "$marks" --durations=10 --cov=handful --cov-report=
 check 'coverage >= 90 %' $bin/coverage report --omit="$above_the_gate" --fail-under=90
 
 [ -z "$marks" ] && check 'timm' with_timm
