@@ -13,16 +13,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from handful.errors import InputError
+from handful.exports.about import LabelRow
 from handful.paths import from_text, to_text
 from handful.store import LABEL_COLUMNS
 from handful.store.files import csv_lines, write_whole
 
-__all__ = ["FORMATS", "LabelRow", "read_labels", "write_labels"]
+__all__ = ["FORMATS", "for_csv", "read_labels", "write_labels"]
 
-LabelRow: TypeAlias = Mapping[str, Any]
 FORMATS = ("csv", "jsonl")
 _TEXTS = ("path", "class", "tag", "person")  # numbers cannot be formulas
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -37,7 +37,7 @@ def write_labels(path: Path, rows: Iterable[LabelRow]) -> int:
     """
     counted = _Counted(rows)
     if path.suffix == ".csv":
-        write_whole(path, csv_lines(LABEL_COLUMNS, map(_for_csv, counted)))
+        write_whole(path, csv_lines(LABEL_COLUMNS, map(for_csv, counted)))
     elif path.suffix == ".jsonl":
         write_whole(path, map(_for_json, counted))
     else:
@@ -72,7 +72,8 @@ class _Counted:
             yield row
 
 
-def _for_csv(row: LabelRow) -> dict[str, Any]:
+def for_csv(row: LabelRow) -> dict[str, Any]:
+    """A row as its cells are written: no name is a formula."""
     out = {**row, "path": to_text(row["path"])}
     for name in _TEXTS:
         text = out.get(name)
