@@ -137,9 +137,9 @@ def test_what_a_link_leads_to_outside_stays_outside(form: str, tmp_path: Path) -
 
 
 def test_safe_names() -> None:
-    names = [safe_name(name) for name in [*HARD, *(n for _, n in CLASSES), "", ".", "..", "a/..",
-             "nul.tar.png", "COM1", "x. ", ".hidden", "\0", "a\\b", "\ud800", "~x", "é" * 200]]  # fmt: skip
-    for name in names:
+    odd = ["", ".", "..", "a/..", "nul.tar.png", "COM1", "x. ", ".hidden", "\0", "a\\b", "\ud800"]
+    for given in [*HARD, *(n for _, n in CLASSES), *odd, "~x", "é" * 200]:
+        name = safe_name(given)
         assert name
         assert len(name.encode()) <= 130
         assert not set(name) & set('<>:"/\\|?*\0\n\r\t')
