@@ -143,6 +143,8 @@ class Draft:
             raise InputError(f"{what} has the source {d['source']!r}: one of {SOURCES}")
         if "answer" in d and d["answer"] not in SAME.values():
             raise InputError(f"{what} answers {d['answer']!r}: same, different or unsure")
+        if strange := [s for s in d.get("states", ()) if s not in STATES]:
+            raise InputError(f"{what} has the state {strange[0]!r}: one of {STATES}")
         if "classes" in d and len(d["classes"]) != len(d.get("images", ())):
             raise InputError(f"{what} has {len(d['classes'])} classes for its images")
 
@@ -199,9 +201,15 @@ def touches(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
     elif kind in ("accepted_above", "import_applied"):
         source = "accepted" if kind == "accepted_above" else d.get("source", "imported")
         classes = d.get("classes", ())
+        over, states = set(d.get("over", ())), d.get("states", ())
         shared = {id: Touch(position, LABELLED, id, source) for id in set(classes)}
-        for image, id in zip(d.get("images", ()), classes, strict=True):
-            yield image, shared[id]
+        for place, (image, id) in enumerate(zip(d.get("images", ()), classes, strict=True)):
+            if image in over:  # somebody wanted it to count whatever was said before
+                yield image, Touch(position, OPEN)
+            if id is not None:
+                yield image, shared[id]
+            elif place < len(states) and states[place] != "labelled":
+                yield image, Touch(position, STATES.index(states[place]), source=source)
     elif kind == "review_changed":
         yield d["image"], Touch(position, LABELLED, d["to"])
     elif kind in ("overlap_settled", "audit_answered"):
