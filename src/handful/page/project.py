@@ -41,10 +41,10 @@ from handful.store import SqliteBook
 from handful.store.lock import FolderLock
 from handful.types import Event
 
-__all__ = ["UNDOABLE", "Project", "place_of"]
+__all__ = ["UNDOABLE", "Project", "other_place", "place_of"]
 
 log = logging.getLogger(__name__)
-UNDOABLE = {"labelled", "group_labelled", "state_set", *CLASS_KINDS}
+UNDOABLE = {"labelled", "group_labelled", "state_set", "import_applied", *CLASS_KINDS}
 _ANSWERS = {"labelled", "group_labelled", "state_set"}
 _BREAK = 60.0  # seconds between two answers that are a pause, no pace
 
@@ -67,12 +67,17 @@ def place_of(folder: Path, chosen: Path | None = None) -> tuple[Path, bool]:
         return chosen, False
     if _writable(folder / ".handful"):
         return folder / ".handful", False
-    real = os.path.realpath(folder)
-    mark = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
-    place = _data_folder() / "projects" / f"{os.path.basename(real) or 'pictures'}-{mark}"
+    place = other_place(folder)
     if not _writable(place):
         raise InputError(f"neither {folder} nor {place} can be written: give --project FOLDER")
     return place, True
+
+
+def other_place(folder: Path) -> Path:
+    """Where the work of a read-only folder is kept, in the user's data folder."""
+    real = os.path.realpath(folder)
+    mark = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
+    return _data_folder() / "projects" / f"{os.path.basename(real) or 'pictures'}-{mark}"
 
 
 def _data_folder() -> Path:

@@ -67,6 +67,9 @@ def words(event: Event, classes: ClassList) -> str:
         return f'{images(len(d["images"]))} labelled "{name(d["class"])}"'
     if kind == "state_set":
         return f"{images(len(d['images']))} {_STATES.get(d['state'], d['state'])}"
+    if kind == "import_applied":
+        n = len(d.get("images", ()))
+        return f"{n:,} label{'' if n == 1 else 's'} imported"
     if kind.startswith("class_"):
         return _of_class(event, name)
     if kind in ("images_added", "images_missing"):
