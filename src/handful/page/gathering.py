@@ -118,8 +118,9 @@ class Still:
     """The files of a project, which stay as they are; `StoreError` where there is no book."""
 
     def __init__(self, folder: Path, *, place: Path | None = None, follow: bool = False) -> None:
-        self.folder, self.follow = folder, follow
         self.place = existing_place(folder, place)
+        own = self.place == folder and folder.name == ".handful"
+        self.folder, self.follow = folder.parent if own else folder, follow
         self.derived = self.place / "derived"
         self.book = LabelBook(read_events(self.place / "book.sqlite"))
         if self.book.find("folder/0") is None:
