@@ -424,6 +424,13 @@ class LabelBook:
         """Index into `SOURCES` of each labelled pool row, -1 elsewhere: ``(n,) int8``."""
         return self._on(pool).source.copy()
 
+    def states(self, pool: Pool) -> NDArray[np.int8]:
+        """Index into `STATES` of each pool row, labels of archived classes open: ``(n,) int8``."""
+        rows = self._on(pool)
+        states = rows.state.copy()
+        states[(states == LABELLED) & (self._now()[rows.raw] == UNKNOWN)] = OPEN
+        return states
+
     def open(self, pool: Pool) -> NDArray[np.bool_]:
         """Which pool rows may be asked: ``(n,) bool``; *later* ones once nothing else is left."""
         rows = self._on(pool)

@@ -13,12 +13,13 @@ from handful.store.runs import (
     load_model,
     read_run,
 )
-from handful.store.sqlite import SqliteBook, read_events
+from handful.store.sqlite import FollowedBook, SqliteBook, read_events
 
 __all__ = [
     "LABEL_COLUMNS",
     "PREDICTION_COLUMNS",
     "ROUND_COLUMNS",
+    "FollowedBook",
     "RunFolder",
     "RunRecord",
     "SavedCheckpoints",

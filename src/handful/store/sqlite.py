@@ -17,7 +17,7 @@ from handful.store.files import full_disk, write_whole
 from handful.store.migrations import migrate
 from handful.types import Event
 
-__all__ = ["SqliteBook", "read_events"]
+__all__ = ["FollowedBook", "SqliteBook", "read_events"]
 
 _COLUMNS = "seq, id, kind, at, person, seen_rev, ms, undoes, data"
 _SECONDS_TO_WAIT = 30.0
@@ -124,6 +124,49 @@ class SqliteBook(LabelBook):
             yield
         except sqlite3.Error as error:
             raise _reported(self.path, error) from error
+
+
+class FollowedBook(LabelBook):
+    """The book of another process, followed while it grows: ``refresh`` reads what is new.
+
+    Nothing is ever written; an append is refused with `StoreError`, as is a file that is
+    no book.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        super().__init__()
+        try:
+            self._connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=ro",
+                uri=True,
+                timeout=_SECONDS_TO_WAIT,
+                isolation_level=None,
+            )
+        except sqlite3.Error as error:
+            raise _reported(self.path, error) from error
+        try:
+            self.refresh()
+        except BaseException:
+            self.close()
+            raise
+
+    def _keep(self, events: Sequence[Event]) -> None:
+        raise StoreError(f"{self.path} is only followed here: its own process writes it")
+
+    def refresh(self) -> int:
+        """Read what was appended since; returns how many events that were."""
+        try:
+            fresh = list(_select(self._connection, after=len(self)))
+        except sqlite3.Error as error:
+            raise _reported(self.path, error) from error
+        for event in fresh:
+            self._fold(event)
+        return len(fresh)
+
+    def close(self) -> None:
+        """Close the file; the book can still be read."""
+        self._connection.close()
 
 
 def read_events(path: Path | str) -> tuple[Event, ...]:
