@@ -20,6 +20,8 @@ from handful import __version__
 from handful.cli.data import data
 from handful.cli.demo import demo
 from handful.cli.doctor import doctor
+from handful.cli.export import export
+from handful.cli.imports import import_labels
 from handful.cli.label import label
 from handful.cli.names import learners, queries, recipes
 from handful.cli.options import common, settings
@@ -80,6 +82,8 @@ app.add_command(learners)
 app.add_command(data)
 app.add_command(report)
 app.add_command(predict)
+app.add_command(export)
+app.add_command(import_labels)
 app.add_command(pretrain)
 app.add_command(doctor)
 

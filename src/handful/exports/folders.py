@@ -31,7 +31,7 @@ from handful.pool.folder import SUFFIXES
 from handful.store import LABEL_COLUMNS
 from handful.store.files import csv_lines, full_disk, write_whole
 
-__all__ = ["How", "read_folders", "safe_name", "write_folders"]
+__all__ = ["How", "check_outside", "read_folders", "safe_name", "write_folders"]
 
 How: TypeAlias = Literal["copies", "links"]
 _FORBIDDEN = set('<>:"/\\|?*')
@@ -48,10 +48,7 @@ def write_folders(target: Path, rows: Rows, about: About, *, how: How = "copies"
     gone.  `InputError` when the target is inside the folder of the pictures, `StoreError` when
     the disk refuses; then there is no target.
     """
-    real = os.path.realpath(target)
-    root = os.path.realpath(about.folder)
-    if real == root or real.startswith(root.rstrip(os.sep) + os.sep):
-        raise InputError("folders by class go outside the folder of the pictures: choose another")
+    check_outside(target, about.folder)
     if os.path.lexists(target):
         raise InputError(f"{target} is there already: choose another name")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -66,6 +63,13 @@ def write_folders(target: Path, rows: Rows, about: About, *, how: How = "copies"
             raise _refused(error, target.parent, how) from error
         raise
     return {"pictures": writer.written, "left_out": writer.left_out}
+
+
+def check_outside(target: Path, pictures: Path) -> None:
+    """`InputError` when a place is in the folder of the pictures."""
+    real, root = os.path.realpath(target), os.path.realpath(pictures)
+    if real == root or real.startswith(root.rstrip(os.sep) + os.sep):
+        raise InputError("folders by class go outside the folder of the pictures: choose another")
 
 
 def _refused(error: OSError, place: Path, how: How) -> Exception:

@@ -156,8 +156,8 @@ class Scanner:
             self.busy = self._wanted.is_set()
             self.project.tell("task")
 
-    def look(self) -> None:
-        """One look at the folder, from the walk to the last thumbnail."""
+    def look(self, *, draw: bool = True) -> None:
+        """One look at the folder, from the walk to the last thumbnail (``draw``)."""
         index = self.project.index
         if index.meta("follow", int(self.project.follow)) != int(self.project.follow):
             index.all_again()  # a link that was followed is none to be shown now
@@ -182,7 +182,8 @@ class Scanner:
         self.project.index.keep("looked", 1)
         for what in ("scan", "counts", "problems"):
             self.project.tell(what)
-        self._draw()
+        if draw:
+            self._draw()
 
     # ---------------------------------------------------------------- the steps
 
