@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recipe_cells import BASE, RECIPES
+
 
 @dataclass(frozen=True)
 class Group:
@@ -173,6 +175,17 @@ GROUPS = (
         "python benchmarks/run_all.py dsac_stl10 dsac_sensitivity",
         paper="dsac",
         measures=("ari_all",),
+    ),
+    Group(
+        "recipes",
+        "Every active learner beside random questions",
+        "USPS, split 80/20, 100 labels at first and 50 a round, the fast schedule on one core, 3"
+        " seeds. *Area*: the mean of the test accuracy over the curve, by labels. `random`: the"
+        " same supervised network with images asked at random. `probe`, `typiclust`, `probcover`"
+        " and `dcom` are logistic regressions on pixels. MNIST: the first two rounds of 250.",
+        "python benchmarks/run_all.py recipes_usps recipes_mnist",
+        pairs=tuple((name, BASE) for name in RECIPES),
+        measures=("accuracy_area", "accuracy_test"),
     ),
     Group(
         "fixmatch",

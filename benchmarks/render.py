@@ -17,12 +17,13 @@ from statistics import mean, median, stdev
 
 import draw
 from groups import GROUPS, Group
-from handful.metrics import holm, paired_test
+from handful.metrics import aulc, holm, paired_test
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 MEASURES = {
-    "accuracy_test": "test accuracy", "ari_all": "ARI over all images", "nmi_all": "NMI over all"
+    "accuracy_test": "test accuracy", "accuracy_area": "mean test accuracy over the curve, up to",
+    "ari_all": "ARI over all images", "nmi_all": "NMI over all"
     " images", "acc_all": "ACC over all images", "ari_unlabelled": "ARI over the unlabelled images",
     "ari_kmeans": "ARI of k-means on the embedding before the first answer", "accuracy_named":
     "accuracy of names, groups before clusters, once every group has its name",
@@ -162,7 +163,7 @@ def comparisons(
             scores[key][row["seed"]] = float(row["value"])
     found = []
     for (data, recipe, variant, labels), ours in scores.items():
-        shown = PERCENT.get(data, {}).values()
+        shown = {*PERCENT.get(data, {}).values()} & {n for d, *_, n in scores if d == data}
         for (other_data, other, other_variant, count), theirs in scores.items():
             if (data, labels) != (other_data, count) or (shown and labels not in shown):
                 continue
@@ -237,6 +238,8 @@ def section(group: Group, folder: Path, paper: Path) -> str:
     named = {name for pair in group.pairs for name in pair}
     for bench in group.borrows if rows else ():
         rows = _distinct([r for r in load(folder, bench) if _family(r["recipe"]) in named] + rows)
+    if "accuracy_area" in group.measures:
+        rows = rows + _areas(rows)
     head = f"## {group.title}\n\n{group.shows}\n\n"
     if not rows:
         return head + f"Not run yet: `{group.command}`."
@@ -252,11 +255,26 @@ def section(group: Group, folder: Path, paper: Path) -> str:
     if tests := comparisons(rows, group.pairs, group.measures[0]):
         parts.append(tests)
     columns = _columns_of_rounds() if parts else set()
-    others = [row for row in rows if row["metric"] not in columns]
+    others = [row for row in rows if row["metric"] not in columns | {"accuracy_area"}]
     if others:
         parts.append(figures(others))
     parts.append(f"{provenance(rows)} All rows: `benchmarks/results/{group.bench}.csv`.")
     return head + "\n\n".join(parts)
+
+
+def _areas(rows: Sequence[Row]) -> list[Row]:
+    """A row more for each curve of test accuracies: its mean height, at its last count."""
+    curves: dict[tuple[str, ...], dict[int, Row]] = defaultdict(dict)
+    for row in rows:
+        if row["metric"] == "accuracy_test":
+            key = (row["data"], row["recipe"], row["variant"], row["seed"])
+            curves[key][int(float(row["labels"]))] = row
+    found = []
+    for curve in curves.values():
+        counts = sorted(curve)
+        height = aulc(counts, [float(curve[n]["value"]) for n in counts])
+        found.append({**curve[counts[-1]], "metric": "accuracy_area", "value": repr(height)})
+    return found
 
 
 def _columns_of_rounds() -> set[str]:

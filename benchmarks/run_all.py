@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import dsac_cells
 import fixmatch_cells
 import pairwise_cells
+import recipe_cells
 from cells import cell
 from handful.bench.grid import Cell, grid
 from handful.recipes import QueryPart
@@ -213,7 +214,9 @@ GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
         forms_digits, usps, mnist, fashion, queries, clustering, usps_more, refresh, forms,
         fashion_why, mnist_ccl, clustering_mnist, fashion_ccl, large_random, mnist_published,
     )
-} | dsac_cells.GROUPS | fixmatch_cells.GROUPS | pairwise_cells.GROUPS  # fmt: skip
+}  # fmt: skip
+for part in (dsac_cells, fixmatch_cells, pairwise_cells, recipe_cells):
+    GROUPS |= part.GROUPS
 # one run may answer several questions: (bench, data, recipe, variant) -> (bench, recipe, seeds)
 ALSO: dict[tuple[str, str, str, str], list[tuple[str, str, range]]] = {
     ("usps", "usps", "ccl-student", PUBLISHED): [
