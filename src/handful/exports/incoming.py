@@ -61,8 +61,8 @@ class Incoming:
         """Keep a row; `InputError` when there are too many."""
         if self.rows >= MOST_ROWS:
             raise InputError(f"more than {MOST_ROWS:,} rows: import the file in parts")
-        if model and said.label:
-            self.guessed.append(said._replace(state="labelled"))
+        if model and (said.label or said.state == "none"):
+            self.guessed.append(said._replace(state="labelled" if said.label else "none"))
         elif said.state == "open" or (said.state == "labelled" and not said.label):
             self.empty += 1
         else:

@@ -109,8 +109,9 @@ def read_label_studio(tasks: list[Any]) -> Incoming:
             continue
         sha256 = text_of(meta.get("sha256"))
         class_id = meta["class_id"] if type(meta.get("class_id")) is int else None
-        if not labels and guess:
-            found.take(Said(path, guess[0], "labelled", sha256, class_id), model=True)
+        if not labels and (guess or meta.get("source") == "model"):
+            state = state_of(meta.get("state") if own and not guess else None, None)
+            found.take(Said(path, next(iter(guess), None), state, sha256, class_id), model=True)
             continue
         label = labels[0] if labels else None
         state = state_of(meta.get("state") if own and not label else None, label)
