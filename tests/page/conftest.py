@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import ROOT, module
 from page_serving import Client, Served, opened, paint, serving
 
 from handful.page.project import Project
@@ -62,3 +63,16 @@ def painted() -> Callable[..., None]:
 def project_of() -> Callable[..., Project]:
     """`opened`."""
     return opened
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests that look at the page."""
+    if not (ROOT / "src" / "handful" / "page" / "static" / "index.html").is_file():
+        pytest.skip("the page is not built here: no Node, or no registry")
+    chromium = module()
+    if chromium.found() is None:
+        pytest.skip("no Chromium on the path")
+    with chromium.Chromium() as opened:
+        opened.size(1280, 720)
+        yield opened

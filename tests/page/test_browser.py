@@ -3,94 +3,32 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
-
-ROOT = Path(__file__).resolve().parents[2]
-NUMBER = 120
-WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-
-
-def module() -> Any:
-    spec = importlib.util.spec_from_file_location("chromium", ROOT / "scripts" / "chromium.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-class Server:
-    """The program as a person starts it, and its address."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.process: subprocess.Popen[str]
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "handful", str(self.folder), "--no-browser"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-        )
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-        assert self.url.startswith("http://127.0.0.1:"), self.url
-        self.origin = self.url.partition("/?")[0]
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self._ended()
-
-    def _ended(self) -> None:
-        self.process.wait(20)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        self._ended()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not (ROOT / "src" / "handful" / "page" / "static" / "index.html").is_file():
-        pytest.skip("the page is not built here: no Node, or no registry")
-    chromium = module()
-    if chromium.found() is None:
-        pytest.skip("no Chromium on the path")
-    with chromium.Chromium() as opened:
-        opened.size(1280, 720)
-        yield opened
-
-
-def digits(place: Path) -> Path:
-    """Pictures under names that tell nothing, one broken, one that is no picture."""
-    place.mkdir()
-    for i, image in enumerate(load_digits().images[:NUMBER]):
-        gray = (255 - np.clip(image * 16, 0, 255)).astype(np.uint8)
-        Image.fromarray(gray).resize((64, 64), Image.Resampling.NEAREST).save(
-            place / f"{i:06d}.png"
-        )
-    (place / "cut.png").write_bytes((place / "000000.png").read_bytes()[:90])
-    (place / "notes.txt").write_text("not a picture")
-    return place
+from browsing import (
+    COUNTS,
+    NUMBER,
+    WORDS,
+    Server,
+    answer,
+    api,
+    axe,
+    digits,
+    drawn,
+    faults,
+    labels,
+    name_class,
+    number,
+    opened,
+    text,
+    until_stored,
+    visit,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -111,20 +49,6 @@ def shared(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     running.stop()
 
 
-@contextmanager
-def opened(browser: Any, server: Server, url: str) -> Iterator[Any]:
-    """The page when everything in the folder is read; it may ask nobody but its own server."""
-    browser.faults.clear()
-    browser.requests.clear()
-    browser.go(url)
-    browser.until("document.querySelector('[data-testid=problems]')", seconds=30)
-    browser.until(DRAWN, seconds=30)
-    yield browser
-    strange = [r for r in browser.requests if not r.startswith((server.origin, "about:"))]
-    browser.go("about:blank")
-    assert strange == []
-
-
 @pytest.fixture
 def page(browser: Any, server: Server) -> Iterator[Any]:
     with opened(browser, server, server.url) as window:
@@ -135,61 +59,6 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
 def again(browser: Any, shared: Server) -> Iterator[Any]:
     with opened(browser, shared, shared.origin) as window:
         yield window
-
-
-def text(page: Any, testid: str) -> str:
-    script = f"document.querySelector('[data-testid={testid}]')?.textContent ?? ''"
-    return str(page.run(script))
-
-
-def number(page: Any, testid: str) -> int:
-    return int(re.sub(r"\D", "", text(page, testid)) or 0)
-
-
-def until_stored(page: Any) -> None:
-    page.until("document.querySelector('[data-testid=stored]')?.textContent === 'Stored'")
-
-
-def api(page: Any, path: str) -> Any:
-    return page.run(f"fetch('/api/v1{path}').then((r) => r.json())")
-
-
-# a broken file may be served before it was read; it leaves the queue when it did not load
-DRAWN = "(document.querySelector('[data-testid=picture]')?.naturalWidth > 0)"
-
-
-def faults(page: Any) -> list[str]:
-    """What the console complained of, but for the broken file when it was not read yet."""
-    unread = re.compile(r"404 \(Not Found\) http://[^/]+/api/v1/full/\w+$")
-    return [fault for fault in page.faults if not unread.search(fault)]
-
-
-def answer(page: Any, *keys: str) -> None:
-    """Presses each key when its picture is there, as a person would."""
-    for key in keys:
-        now = "document.querySelector('[data-testid=picture]')"
-        page.until(DRAWN)
-        before = page.run(f"{now}.dataset.image")
-        page.press(key)
-        page.until(f"{now}?.dataset.image !== {json.dumps(before)}")
-
-
-def name_class(page: Any, name: str) -> None:
-    page.until(DRAWN)
-    page.press("/")
-    page.until("document.activeElement.dataset.testid === 'class-box'")
-    page.type(name)
-    page.press("Enter")
-
-
-def visit(page: Any, screen: str, ready: str) -> None:
-    page.run(f"location.hash = '#/{screen}'")
-    page.until(ready)
-
-
-def labels(page: Any) -> list[tuple[str, str, int | None]]:
-    items = api(page, "/images?limit=500")["items"]
-    return [(p["id"], p["state"], p["class"]) for p in items]
 
 
 def test_a_sitting_by_keys_alone(page: Any) -> None:
@@ -223,12 +92,6 @@ def test_a_sitting_by_keys_alone(page: Any) -> None:
     until_stored(page)
     assert [c for _, _, c in labels(page)[:4]] == [0, 0, 0, 0]
     assert faults(page) == []
-
-
-COUNTS = (
-    "((t) => ({ by_you: Number(t.replace(/\\D/g, '')) }))"
-    "(document.querySelector('[data-testid=count-you]').textContent)"
-)
 
 
 def test_half_a_name_takes_the_class_that_is_there(again: Any) -> None:
@@ -415,15 +278,6 @@ def test_the_next_picture_is_there_at_once(again: Any) -> None:
     pytest.fail(f"95 % of the pictures come within {min(tails):.0f} ms")
 
 
-def drawn(page: Any) -> list[Any]:
-    script = """[...document.querySelectorAll('body *')].filter((e) => {
-      const r = e.getBoundingClientRect();
-      return r.width && r.right > innerWidth + 1 && !e.closest('.said, .last, .lines, .top nav');
-    }).map((e) => e.className || e.tagName)"""
-    found: list[Any] = page.run(script)
-    return found
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(768, 1024), (1280, 720), (1920, 1080)])
 def test_nothing_is_wider_than_the_window(again: Any, theme: str, width: int, height: int) -> None:
@@ -460,23 +314,18 @@ SEEN = """(() => { const box = document.querySelector('.grid').getBoundingClient
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_screen_shuts_anybody_out(again: Any, theme: str) -> None:
     """axe finds nothing, not even minor, on any screen, a menu or a dialog."""
-    axe = ROOT / "ui" / "node_modules" / "axe-core" / "axe.min.js"
-    if not axe.is_file():
-        pytest.skip("axe-core is not installed: no registry, or `npm ci` was not run in ui/")
     name_class(again, "Manuel")
     name_class(again, "Nora")
     until_stored(again)
     again.media(prefers_color_scheme=theme)
-    again.run(axe.read_text(encoding="utf-8") + ";1")
-    look = """axe.run(document, { resultTypes: ['violations'] }).then((found) =>
-      found.violations.map((v) => [v.impact, v.id, v.nodes[0].html.slice(0, 120)]))"""
+    look = axe(again)
     try:
         for screen in ("queue", "pictures", "classes", "export", "problems", "history", "keys"):
             visit(again, screen, "document.querySelector('.work *')")
             again.run("new Promise((done) => setTimeout(done, 100))")
-            assert again.run(look) == [], screen
+            assert look() == [], screen
         visit(again, "classes", "document.querySelector('[data-testid=class]')")
         open_menu(again, 0, "Merge into...")
-        assert again.run(look) == []
+        assert look() == []
     finally:
         again.media(prefers_color_scheme="light")
