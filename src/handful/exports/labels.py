@@ -21,7 +21,7 @@ from handful.paths import from_text, to_text
 from handful.store import LABEL_COLUMNS
 from handful.store.files import csv_lines, write_whole
 
-__all__ = ["FORMATS", "for_csv", "read_labels", "write_labels"]
+__all__ = ["FORMATS", "for_csv", "formula_free", "read_labels", "write_labels"]
 
 FORMATS = ("csv", "jsonl")
 _TEXTS = ("path", "class", "tag", "person")  # numbers cannot be formulas
@@ -76,10 +76,14 @@ def for_csv(row: LabelRow) -> dict[str, Any]:
     """A row as its cells are written: no name is a formula."""
     out = {**row, "path": to_text(row["path"])}
     for name in _TEXTS:
-        text = out.get(name)
-        if isinstance(text, str) and _FORMULA.match(text):
-            out[name] = f"'{text}"
+        if isinstance(text := out.get(name), str):
+            out[name] = formula_free(text)
     return out
+
+
+def formula_free(text: str) -> str:
+    """A text as no spreadsheet runs it."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _for_json(row: LabelRow) -> bytes:

@@ -41,7 +41,7 @@ from handful.pool.encoded import EncodedPool, Item, workers
 from handful.pool.ids import DIGITS, PackedIds, counted, shown
 from handful.progress import Progress, Silent
 
-__all__ = ["SUFFIXES", "open_folder"]
+__all__ = ["SUFFIXES", "image_paths", "open_folder"]
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -110,6 +110,14 @@ def open_folder(
     )
     name = os.path.basename(os.path.abspath(root)) or "images"
     return Data(name, pool, found, labels, classes, split)
+
+
+def image_paths(root: str | os.PathLike[str]) -> Iterator[str]:
+    """Paths below a folder that are called like images, sorted; none of them is opened.
+
+    `PoolError` when the folder cannot be listed.
+    """
+    yield from _Walk(os.fspath(root)).images()
 
 
 @dataclass
