@@ -24,7 +24,7 @@ SOURCE = ROOT / "src" / "handful"
 FILES = sorted(SOURCE.rglob("*.py"))
 HEAVY = (
     "networks", "losses", "training", "augment", "features", "inputs", "latent", "classifier",
-    "learners", "randaugment", "semisupervised", "simclr", "seen",
+    "learners", "randaugment", "semisupervised", "simclr", "seen", "worker",
 )  # fmt: skip
 LONGEST = 60
 MOST_OPTIONS = 22  # page, channel and size of images have no place in a recipe

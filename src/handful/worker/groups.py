@@ -1,0 +1,145 @@
+"""Groups of open pictures that are alike: one page, one key.
+
+::
+
+    k        n / 30 groups by k-means, 20 to 200, none over 2,000 pictures
+    typical  the nearest to the centre of the group first
+    purity   with suggestions: the mean probability of the group's likeliest class;
+             without: how many of a picture's neighbours are in its group, on average
+    order    size x purity, the largest first
+    near     groups whose centres are each other's nearest, unless two classes are sure of them
+
+n / 30: on digits 22 pictures an action, 99 % of them labelled; on USPS's training part 40 in
+the first hundred actions (``benchmarks/looks.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful import geometry
+from handful.geometry import unit_rows
+from handful.rng import rng_for
+from handful.worker.space import Space
+
+__all__ = ["FEWEST", "Opinion", "described", "grouped"]
+
+Matrix: TypeAlias = NDArray[np.float32]
+Ints: TypeAlias = NDArray[np.int64]
+FEWEST = 30  # open pictures below which there are no groups
+PICTURES = 30  # a group
+LEAST, MOST = 20, 200
+LARGEST = 2_000
+SAMPLE = 40  # pictures a group from which a long k-means starts
+STEPS = 10
+PAIRS = 60
+SURE = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """What a model says of the pictures of a space: ``proba (n, C)`` and the id of a column."""
+
+    proba: Matrix
+    ids: NDArray[np.int32]
+
+
+def grouped(space: Space, free: NDArray[np.bool_], opinion: Opinion | None) -> dict[str, Any]:
+    """The arrays of a revision of groups over the open pictures ``free (n,)``.
+
+    O(n k d) a step of k-means; none at all below 30 pictures.
+    """
+    rows = np.flatnonzero(free)
+    if len(rows) < FEWEST:
+        return described(space, [], opinion)
+    k = int(np.clip(len(rows) // PICTURES, LEAST, MOST))
+    x = space.smooth[rows]
+    labels = _clustered(x, min(k, len(rows)))
+    groups: list[Ints] = []
+    for c in np.unique(labels):
+        groups += _cut(rows[labels == c], space.smooth)
+    return described(space, _ordered(space, groups, opinion), opinion)
+
+
+def described(space: Space, groups: list[Ints], opinion: Opinion | None) -> dict[str, Any]:
+    """The arrays of these groups, members as they are ordered; likely classes after ``opinion``."""
+    likely, p, purity = (
+        [np.array(c) for c in zip(*(_said(space, m, opinion) for m in groups), strict=True)]
+        if groups
+        else [np.empty(0)] * 3
+    )
+    members = np.concatenate(groups) if groups else np.empty(0, dtype=np.int64)
+    return {
+        "rows": space.listing.rows[members],
+        "starts": np.cumsum([0, *map(len, groups)]).astype(np.int64),
+        "likely": likely.astype(np.int32),
+        "p": p.astype(np.float32),
+        "purity": purity.astype(np.float32),
+        "near": _near(space, groups, likely, p),
+    }
+
+
+def _clustered(x: Matrix, k: int) -> Ints:
+    rng = rng_for(0, None, "groups")
+    if len(x) <= 2 * SAMPLE * k:
+        return geometry.kmeans(x, k, rng, n_init=1).labels
+    rows = np.sort(rng.choice(len(x), SAMPLE * k, replace=False))
+    begun = geometry.kmeans(x[rows], k, rng, n_init=1)
+    return geometry.lloyd(x, begun.centres, max_iter=STEPS).labels
+
+
+def _cut(members: Ints, x: Matrix) -> list[Ints]:
+    """A group in parts of at most 2,000, alike within."""
+    if len(members) <= LARGEST:
+        return [members]
+    halves = geometry.kmeans(x[members], 2, rng_for(0, None, "halves"), n_init=1).labels
+    if not 0 < halves.sum() < len(halves):  # all alike
+        halves = np.arange(len(members)) % 2
+    return [part for side in (0, 1) for part in _cut(members[halves == side], x)]
+
+
+def _ordered(space: Space, groups: list[Ints], opinion: Opinion | None) -> list[Ints]:
+    """Members the most typical first; groups the largest and purest first."""
+    within = [m[np.argsort(-_likeness(space.smooth, m), kind="stable")] for m in groups]
+    worth = [len(m) * _said(space, m, opinion)[2] for m in within]
+    return [within[i] for i in np.argsort(-np.array(worth), kind="stable")]
+
+
+def _likeness(x: Matrix, members: Ints) -> NDArray[np.float64]:
+    """Likeness of each member to the centre of its group, to 9 digits: no tie by rounding."""
+    centre = x[members].mean(axis=0, dtype=np.float64)
+    found: NDArray[np.float64] = np.round(x[members].astype(np.float64) @ centre, 9)
+    return found
+
+
+def _said(space: Space, members: Ints, opinion: Opinion | None) -> tuple[int, float, float]:
+    """Likely class, how sure, and purity of a group."""
+    if opinion is not None:
+        mean = opinion.proba[members].mean(axis=0, dtype=np.float64)
+        best = int(mean.argmax())
+        return int(opinion.ids[best]), float(mean[best]), float(mean[best])
+    near = space.near.ids[members]
+    return -1, 0.0, float(np.isin(near, members).mean()) if near.size else 0.0
+
+
+def _near(space: Space, groups: list[Ints], likely: Any, p: Any) -> NDArray[np.int32]:
+    """Pairs of groups that are each other's nearest, the most alike first."""
+    if len(groups) < 2:
+        return np.empty((0, 2), dtype=np.int32)
+    centres = unit_rows(np.stack([space.smooth[m].mean(axis=0) for m in groups]))
+    alike = centres @ centres.T
+    np.fill_diagonal(alike, -np.inf)
+    sure = p >= SURE
+    alike[(likely[:, None] != likely) & sure[:, None] & sure] = -np.inf
+    best = alike.argmax(axis=1)
+    pairs = [
+        (float(alike[a, b]), a, int(b))
+        for a, b in enumerate(best)
+        if a < b and best[b] == a and np.isfinite(alike[a, b])
+    ]
+    chosen = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:PAIRS]
+    return np.array([[a, b] for _, a, b in chosen], dtype=np.int32).reshape(-1, 2)
