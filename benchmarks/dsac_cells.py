@@ -100,7 +100,18 @@ def dsac_choice() -> Iterator[Cell]:
             yield cell(
                 "dsac_choice", "digits", "dsac-steady", "pixels, fast", seed, split="none",
                 schedule="fast", counts=COUNTS, label=f"dsac-steady {name}",
-                learner=learner, query=query,
+                learner={"predict": "row", **learner}, query=query,
+            )  # fmt: skip
+
+
+def dsac_choice_predict() -> Iterator[Cell]:
+    """What names an image in the end, of one training: decided on digits, too."""
+    for seed in range(5):
+        for predict in ("row", "centre", "views"):
+            yield cell(
+                "dsac_choice_predict", "digits", "dsac-steady", "pixels, fast", seed,
+                split="none", schedule="fast", counts=COUNTS, label=f"dsac-steady {predict}",
+                learner={"predict": predict},
             )  # fmt: skip
 
 
@@ -139,7 +150,7 @@ def dsac_sensitivity() -> Iterator[Cell]:
 GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
     g.__name__: g
     for g in (
-        dsac_choice, dsac_stl10, dsac_stl10_lite1, dsac_ablation, dsac_cifar100, dsac_cifar10,
-        dsac_sensitivity,
+        dsac_choice, dsac_choice_predict, dsac_stl10, dsac_stl10_lite1, dsac_ablation,
+        dsac_cifar100, dsac_cifar10, dsac_sensitivity,
     )
 }  # fmt: skip

@@ -485,6 +485,34 @@ def test_column_softmax_of_the_worked_example() -> None:
             assert np.allclose(proba, column / column.sum(axis=1, keepdims=True), atol=1e-6)
 
 
+def test_prediction_by_two_views_of_the_answers() -> None:
+    pool, truth = pool_of()
+    learner = begun(pool, predict="views", pseudo_label="agreed")
+    rows = [i for i in nearest_to_centres(learner) if truth[i] != 2]  # nobody has named class 2
+    view = asked(pool, truth, rows)
+    fit(learner, view)
+    proba = learner.snapshot(view, frozenset({"proba"})).proba
+    z = learner.embedding().astype(np.float64)
+    d = np.square(z[:, None] - learner.centres[None]).sum(axis=2)
+    own = d[np.arange(60), learner.a]
+    near = np.exp(-d / own.mean()) / np.exp(-d / own.mean()).sum(axis=1, keepdims=True)
+    known = view.known.copy()
+    mine = np.flatnonzero(learner.a == 2)
+    known[mine[own[mine].argmin()]] = 2  # its cluster stands in for it
+    found = geometry.neighbours(geometry.unit_rows(pool.features), 10)
+    F = graph.spread(graph.knn_graph(found.ids, found.d2).W, known, 3).X
+    reach = F / np.maximum(F.sum(axis=1, keepdims=True), 1e-300)
+    mixed = near / 3 + 2 * reach / 3
+    assert np.allclose(proba, mixed / mixed.sum(axis=1, keepdims=True), atol=1e-4)
+    assert (proba.argmax(axis=1) == 2).any()
+    fresh = learner.predict(pool.features)  # no graph knows a new image: f speaks in its place
+    f = torch.softmax(torch.from_numpy(learner._logits(learner.embedding())), dim=1).numpy()
+    assert np.allclose(fresh, near / 3 + 2 * f / 3, atol=1e-4)
+    twin = DSAC(learner.options)
+    twin.load(learner.state())
+    assert np.array_equal(twin.snapshot(view, frozenset({"proba"})).proba, proba)
+
+
 def test_prediction_by_the_nearest_centre_of_a_class() -> None:
     pool, truth = pool_of()
     learner = begun(pool, predict="centre")

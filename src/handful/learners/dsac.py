@@ -15,7 +15,8 @@ what it leaves open is an `Options` field.
         F := E(G(x));  a, mu := k-means seeded by L, answers pinned to their class
         w, lambda anew
 
-Prediction: argmax of f.  Query: `dsac`, which reads embedding, centres and clusters.
+Prediction: argmax of f, or what ``predict`` says.  Query: `dsac`, which reads embedding, centres
+and clusters.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ Order: TypeAlias = Iterator[tuple[int, Ints, Ints]]  # epoch, rows of U, rows of
 PseudoLabel: TypeAlias = Literal[
     "newest", "plurality", "labels", "hungarian", "agreed", "none"
 ]  # fmt: skip
-Predict: TypeAlias = Literal["row", "column-softmax", "centre", "cluster"]
+Predict: TypeAlias = Literal["row", "column-softmax", "centre", "cluster", "views"]
 PUBLISHED_SETS = {(13_000, 10), (60_000, 10), (60_000, 20)}  # images and classes: k_2 as printed
+GRAPH_SHARE = 2 / 3  # of predict = "views"
 LEAST_STEPS = 300  # of a round: an epoch of a small folder is a step or two
 log = logging.getLogger(__name__)
 
@@ -133,8 +135,10 @@ class DSACOptions(InputOptions):
     alternate_epochs: tuple[int, int] = (300, 7)  # on L, then on U
     passes: int = 1  # over pseudo-labels and training within a round: 3 in the authors' code
     # column-softmax assumes classes of one size; centre: the class whose centre is nearest, after
-    # the k-means that labels seeded; cluster: the class of the cluster, and nothing is trained
-    predict: Predict = "row"  # row column-softmax centre cluster: argmax of f, or else
+    # the k-means that labels seeded; cluster: the class of the cluster, and nothing is trained;
+    # views: a third of what centre says and two of what the graph says, for the pool's own images
+    # (for new ones, which no graph knows, f in its place)
+    predict: Predict = "row"  # row column-softmax centre cluster views: argmax of f, or else
 
     def resolved(self) -> DSACOptions:
         """Fill in what depends on the schedule alone."""
@@ -208,7 +212,13 @@ class DSAC:
         self.pseudo: Ints = np.empty(0, dtype=np.int64)  # (n,) pseudo-labels of the last round
         self.class_of: Ints = np.empty(0, dtype=np.int64)  # (K,) of predict = "cluster"
         self.log_mass: Matrix = np.zeros(1, dtype=np.float32)  # of column-softmax
-        self.spread = 1.0  # of predict = "centre": mean d of the pool
+        self.spread = 1.0  # of predict = "centre" and "views": mean d of the pool
+        self.reach: Matrix = np.empty((0, 0), dtype=np.float32)  # (n, C) of predict = "views"
+
+    @property
+    def transductive(self) -> bool:
+        """Whether the pool's own images are predicted otherwise than new ones."""
+        return self.options.predict == "views"
 
     # ------------------------------------------------------------------ learning
 
@@ -273,6 +283,8 @@ class DSAC:
         self._recluster(o, z, known, k, rngs[1])
         self._weigh(o, z, known)
         self._measure_classes(z)
+        if o.predict == "views":
+            self.reach = self._reach(o, self._with_stand_ins(z, known)).astype(np.float32)
         return meter.means()
 
     def _train(
@@ -459,10 +471,22 @@ class DSAC:
 
     def _spread(self, o: DSACOptions, known: Ints) -> Ints:
         """The class that the answers reach each image with, over neighbours; -1 none ``(n,)``."""
+        F = self._reach(o, known)
+        return np.where(F.any(axis=1), F.argmax(axis=1), UNKNOWN)
+
+    def _reach(self, o: DSACOptions, known: Ints) -> NDArray[np.float64]:
+        """Shares of the classes that labels spread over the graph give each image ``(n, C)``."""
         W = self._neighbourhood(o)
-        F = graph.spread(W, known, self.n_classes, alpha=o.graph_alpha).X
-        reached = F.sum(axis=1) > graph.NOTHING
-        return np.where(reached, F.argmax(axis=1), UNKNOWN)
+        return graph.normalised(graph.spread(W, known, self.n_classes, alpha=o.graph_alpha).X)
+
+    def _with_stand_ins(self, z: Matrix, known: Ints) -> Ints:
+        """The answers, and for a class without any the innermost image of its cluster."""
+        known, d = known.copy(), _distances(z, self.centres, self.a)
+        for p in np.setdiff1d(np.arange(self.n_classes), known[known >= 0]):
+            mine = np.flatnonzero((self.a == p) & (known < 0))
+            if len(mine):
+                known[mine[d[mine].argmin()]] = p
+        return known
 
     def _neighbourhood(self, o: DSACOptions) -> csr_array:
         """The graph of the untrained vectors at unit length, made once a pool."""
@@ -520,7 +544,7 @@ class DSAC:
             if "clusters" in parts:
                 found["clusters"] = _one_hot(self.a, len(self.centres))
             if "proba" in parts:
-                found["proba"] = self._proba(z, self.a)
+                found["proba"] = self._proba(z, self.a, self.reach)
         return Snapshot.of(
             view, found, learner=self.name, n_classes=self.n_classes, predict=self.predict
         )
@@ -550,8 +574,11 @@ class DSAC:
         net = self.network.eval()
         return self.inputs.embed(net.embed, net.embedding.linear.out_features, images)
 
-    def _proba(self, z: Matrix, a: Ints) -> Matrix:
-        """Softmax of f; every class alike before anything is trained."""
+    def _proba(self, z: Matrix, a: Ints, reach: Matrix | None = None) -> Matrix:
+        """Softmax of f, or what ``predict`` says; every class alike before anything is trained.
+
+        ``reach`` : of the pool's own images, where the graph has a say.
+        """
         c = max(self.n_classes, 1)
         alike = np.full((len(z), c), 1 / c, dtype=np.float32)
         if not self.round:
@@ -559,13 +586,19 @@ class DSAC:
         if self.options.predict == "cluster":
             named = self.class_of[a]
             return np.where((named >= 0)[:, None], _one_hot(named, c), alike)
-        if self.options.predict == "centre":
+        if self.options.predict in ("centre", "views"):
             logits = -geometry.squared_distances(z, self.centres[:c]) / self.spread
         else:
             logits = self._logits(z)
         if self.options.predict == "column-softmax":
             logits -= self.log_mass
-        return torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+        near: Matrix = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+        if self.options.predict != "views":
+            return near
+        if reach is None:
+            reach = torch.softmax(torch.from_numpy(self._logits(z)), dim=1).numpy()
+        mixed = (1 - GRAPH_SHARE) * near + GRAPH_SHARE * reach
+        return np.asarray(graph.normalised(mixed), dtype=np.float32)  # reach is 0 where no label is
 
     def _logits(self, z: Matrix) -> Matrix:
         net = self.network.eval()
@@ -670,6 +703,7 @@ class DSAC:
             "pseudo": self.pseudo.copy(),
             "class_of": self.class_of.copy(),
             "log_mass": self.log_mass.copy(),
+            "reach": self.reach.copy(),
             "spread": np.array([self.spread]),
             "counts": np.array(
                 [self.n_classes, self.round, WAYS.index(self.inputs.way or "frozen")]
@@ -697,6 +731,8 @@ class DSAC:
             np.array(state[name]) for name in ("centres", "lambda", "weights")
         )
         self.log_mass, self.spread = np.array(state["log_mass"]), float(state["spread"][0])
+        # a model of an earlier version knows no such thing
+        self.reach = np.array(state.get("reach", self.reach))
         self._moved()
 
 

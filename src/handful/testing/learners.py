@@ -162,7 +162,7 @@ class LearnerContract:
         return self.learner(self.tiny)
 
     def declared(self, what: str) -> bool:
-        return bool(getattr(self.learner, what, False))
+        return bool(getattr(self.new(), what, False))  # options may decide
 
     def fitted(self, view: View, seed: int = 0) -> Any:
         """A new learner after one fit that must work."""
