@@ -47,10 +47,12 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "labelled": ("image", "class"), "group_labelled": ("class", "images"),
     "state_set": ("images", "state"), "pair_answered": ("a", "b", "answer"),
     "accepted_above": ("images", "classes"), "import_applied": (),
-    "audit_drawn": (), "audit_answered": ("image",), "audit_closed": (),
+    "audit_drawn": (), "audit_answered": ("image",), "audit_closed": (), "audit_more": ("n",),
+    "audit_shown": (),
     "review_kept": ("image",), "review_changed": ("image", "to"),
-    "stack_broken": ("images",), "lease_taken": (), "lease_returned": (),
-    "overlap_settled": ("image",), "undone": (), "redone": (),
+    "stack_broken": ("images",), "group_halved": ("group",),
+    "group_set_aside": ("group", "why"), "groups_merged": ("groups",),
+    "lease_taken": (), "lease_returned": (), "overlap_settled": ("image",), "undone": (), "redone": (),
     "export_made": (), "model_saved": (), "report_made": (), "setting_changed": ("key", "new"),
 }  # fmt: skip
 FOR_GOOD = {"asked", "round_closed", "image_moved"}  # what happened cannot be undone
@@ -191,9 +193,11 @@ def touches(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
     source: Source = d.get("source", "hand")
     if kind == "labelled":
         yield d["image"], Touch(position, LABELLED, d["class"], source)
+        yield from _copied(d, Touch(position, LABELLED, d["class"], "copied"))
     elif kind == "state_set":
         one = Touch(position, STATES.index(d["state"]), source=source)
         yield from ((image, one) for image in d["images"])
+        yield from _copied(d, Touch(position, one.state, source="copied"))
     elif kind == "group_labelled":
         # a choice of images looked at one by one may say ``hand``
         one = Touch(position, LABELLED, d["class"], d.get("source", "group"))
@@ -212,6 +216,7 @@ def touches(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
                 yield image, Touch(position, STATES.index(states[place]), source=source)
     elif kind == "review_changed":
         yield d["image"], Touch(position, LABELLED, d["to"])
+        yield from _copied(d, Touch(position, LABELLED, d["to"], "copied"))
     elif kind in ("overlap_settled", "audit_answered"):
         source = "audit" if kind == "audit_answered" else source
         state = STATES.index(d.get("state", "labelled"))
@@ -220,9 +225,14 @@ def touches(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
             yield d["image"], Touch(position, state, id, source)
     elif kind == "image_changed":  # whatever was said of it was said of another picture
         yield d["image"], Touch(position, OPEN)
-    elif kind == "stack_broken":
+    elif kind == "stack_broken" and not d.get("keep"):  # the copied labels go with it
         one = Touch(position, OPEN, source="copied", drops=True)
         yield from ((image, one) for image in d["images"])
+
+
+def _copied(data: Mapping[str, Any], touch: Touch) -> Iterator[tuple[str, Touch]]:
+    """Near-duplicates that an answer was copied to: one decision, one undo."""
+    yield from ((image, touch) for image in data.get("copies", ()))
 
 
 def plain(event: Event) -> Mapping[str, Any]:

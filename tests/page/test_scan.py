@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from handful.errors import InputError, RunFolderError
-from handful.page.decisions import decide
+from handful.page.answers import decide
 from handful.page.index import Cell
 from handful.page.project import Project, place_of
 from handful.page.scan import Scanner, walk

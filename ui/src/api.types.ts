@@ -1,5 +1,106 @@
 // Made from api.schema.json by scripts/types.mjs: npm run types.
 
+/** Accept the set that was sampled. */
+export type Accept = {
+  id: string;
+  p: number;
+  set_hash: string;
+  sample_events: (string)[];
+};
+
+/** All open pictures whose suggestion is at least ``p`` sure, of some classes or of all. */
+export type AcceptAsked = {
+  p: number;
+  classes?: (number)[];
+};
+
+/** ``sample_events``: the ``labelled`` and ``state_set`` that answered the sample, from its start. */
+export type AcceptCheck = {
+  set_hash: string;
+  sample_events: (string)[];
+};
+
+/** ``k`` of ``n`` suggestions were right; null below 30 answers. */
+export type AcceptChecked = {
+  k: number | null;
+  n: number;
+  unsure: number;
+  low: number | null;
+  high: number | null;
+  text: string | null;
+};
+
+/** The set, frozen; ``sample``: in the order in which they are to be answered, blind. */
+export type AcceptPreview = {
+  n: number;
+  set_hash: string;
+  sample: (Seen)[];
+  min: number;
+  p: number;
+  model_rev: number;
+  label_rev: number;
+};
+
+/** One decision, one undo. */
+export type Accepted = {
+  n: number;
+  seq: number;
+  label_rev: number;
+  counts: Counts;
+  undo: Done | null;
+  redo: Done | null;
+};
+
+/** Whether to stop: one sentence and what it rests on. It never stops anything itself. */
+export type Advice = {
+  case: "early" | "thin" | "steady" | "goal_met" | "goal_not_met" | "cannot";
+  text: string;
+  goal: number;
+  screen: "gallery" | "queue" | "audit" | "review" | "find" | "export";
+  class_id: number | null;
+  changed: number | null;
+  answers: number;
+  low: number | null;
+  high: number | null;
+};
+
+/** How often answers followed the suggestion: where it was shown, where it was held back. */
+export type Agreement = {
+  shown_k: number;
+  shown_n: number;
+  hidden_k: number;
+  hidden_n: number;
+  text: string | null;
+};
+
+export type Alike = {
+  id: string;
+  v: string | null;
+  w: number | null;
+  h: number | null;
+  class: number | null;
+};
+
+/** Pictures like ``ids`` and unlike ``not_ids``, the likest first. */
+export type AlikeAsked = {
+  ids: (string)[];
+  not_ids?: (string)[];
+  n?: number;
+  cursor?: string;
+  all?: boolean;
+  for_class?: number;
+};
+
+/** ``bound``: what random answers say of how many there are; never the answers here. */
+export type Alikes = {
+  items: (Picture)[];
+  scores: (number)[];
+  next: string | null;
+  total: number;
+  bound: string | null;
+  label_rev: number;
+};
+
 /** What became of one decision: ``seq`` when it is stored, else ``error``. */
 export type Answer = {
   id: string;
@@ -24,6 +125,73 @@ export type Archive = {
   seen_rev: number;
 };
 
+/** Put a group aside: of more than one class until the next grouping, or to the end. */
+export type Aside = {
+  id: string;
+  why: "mixed" | "later";
+};
+
+/** The blind check. ``result`` only at 60, 150 and 300 answers, or when it was closed. */
+export type Audit = {
+  answered: number;
+  wanted: number;
+  min: number;
+  closed: boolean;
+  result: AuditResult | null;
+};
+
+export type AuditAnswered = {
+  kind: "audit_answered";
+  id: string;
+  seen_rev: number;
+  ms?: number;
+  image: string;
+  class?: number;
+  name?: string;
+  state?: "unsure" | "none" | "broken";
+};
+
+export type AuditClass = {
+  class: number | null;
+  k: number;
+  n: number;
+  low: number;
+  high: number;
+};
+
+/** Close the check, or ask 150 more. */
+export type AuditClosed = {
+  id: string;
+};
+
+/** ``k`` of ``n`` blind answers agree with the label that the picture would have without them. */
+export type AuditResult = {
+  n: number;
+  k: number;
+  low: number | null;
+  high: number | null;
+  population: number;
+  unsure: number;
+  unlabelled: number;
+  text: string;
+  scope: string;
+  caution: string;
+  notes: (string)[];
+  classes: (AuditClass)[];
+  mistakes: number;
+  agreement: Agreement;
+  at: number;
+  label_rev: number;
+};
+
+/** How far the blind check is; no running score. ``min``: answers that a percentage needs. */
+export type AuditStanding = {
+  answered: number;
+  wanted: number;
+  closed: boolean;
+  min: number;
+};
+
 /** What is left out stays. ``swap``: a key that is taken changes hands. */
 export type ClassChange = {
   id: string;
@@ -32,6 +200,7 @@ export type ClassChange = {
   key?: string;
   swap?: boolean;
   look?: number;
+  guide?: GuideChange;
 };
 
 /** ``look`` is a slot of the colours and patterns, -1: key and name only. */
@@ -46,6 +215,7 @@ export type ClassInfo = {
   by_you: number;
   in_groups: number;
   by_model: number;
+  guide: Guide;
 };
 
 export type ClassMade = {
@@ -55,6 +225,21 @@ export type ClassMade = {
   label_rev: number;
   undo: Done | null;
   redo: Done | null;
+};
+
+/** Label against what a model says that was not taught it; cells that hold something. */
+export type Confusion = {
+  held: (ConfusionCell)[];
+  audit: (ConfusionCell)[] | null;
+  model_rev: number;
+  label_rev: number;
+};
+
+/** Labels of one class that look like another, or the same; null: none of these. */
+export type ConfusionCell = {
+  label: number | null;
+  to: number | null;
+  n: number;
 };
 
 /** ``by_you + in_groups + by_model + open`` is ``pictures``, all that can be read. */
@@ -91,19 +276,79 @@ export type Done = {
   text: string;
 };
 
+/** The folder with a folder a class; left out are pictures without a class or gone. */
+export type ExportByClass = {
+  folder: string;
+  pictures: number;
+  left_out: number;
+};
+
+/** What can be written now; ``rows``: how many rows of each kind there would be. */
+export type ExportChoices = {
+  formats: (ExportFormat)[];
+  places: (ExportPlace)[];
+  labelled: number;
+  by_model: number;
+  states: number;
+  open: number;
+  model: ExportModel | null;
+  audited: boolean;
+};
+
 /** File names are relative to ``folder``, which is relative to the place chosen. */
 export type ExportDone = {
   folder: string;
   files: Record<string, number>;
+  others: (string)[];
+  by_class: ExportByClass | null;
+  text: string;
+  command: string | null;
   label_rev: number;
+};
+
+/** A form of label file: its name and the file that it becomes. */
+export type ExportFormat = {
+  id: "csv" | "jsonl" | "parquet" | "coco" | "label_studio" | "npz";
+  text: string;
+  file: string;
+};
+
+/** The model that would be written; ``trained_on`` answers. */
+export type ExportModel = {
+  bytes: number;
+  classes: number;
+  trained_on: number;
 };
 
 /** ``where``: next to the pictures, or in the project's own folder. */
 export type ExportOptions = {
-  formats: ("csv" | "jsonl")[];
+  formats: ("csv" | "jsonl" | "parquet" | "coco" | "label_studio" | "npz")[];
   where?: "pictures" | "project";
   states?: boolean;
   open?: boolean;
+  model_labels?: boolean;
+  pictures?: boolean;
+  folders?: "copies" | "links";
+  folders_where?: string;
+  model?: boolean;
+  report?: boolean;
+  report_pictures?: boolean;
+};
+
+/** Where folders by class may go, in words for a person. */
+export type ExportPlace = {
+  id: string;
+  text: string;
+};
+
+/** Open the folder of the last export in the files of this computer. */
+export type ExportShow = {
+
+};
+
+/** False: this computer has no window for it. */
+export type ExportShown = {
+  shown: boolean;
 };
 
 /** The body of every answer that is not 200. */
@@ -118,6 +363,12 @@ export type Failure = {
   class_id?: number;
 };
 
+/** What pictures are compared by, in words, and how many were. */
+export type Features = {
+  source: string;
+  images: number;
+};
+
 export type Filter = {
   class?: (number)[];
   state?: ("open" | "labelled" | "later" | "unsure" | "none" | "broken")[];
@@ -127,15 +378,79 @@ export type Filter = {
   folder?: string;
 };
 
+/** Pictures that are alike; ``ids`` are those still open, of a done group all: typical first. */
+export type Group = {
+  id: string;
+  n: number;
+  open: number;
+  rev: number;
+  likely: Likely | null;
+  ids: (string)[];
+  typical: (Picture)[];
+  edge: (Picture)[];
+  aside: "mixed" | "later" | null;
+};
+
+/** Halve a group: two take its place. */
+export type GroupAct = {
+  id: string;
+};
+
 export type GroupLabelled = {
   kind: "group_labelled";
   id: string;
   seen_rev: number;
   ms?: number;
-  from?: "queue" | "grid" | "gallery" | "picture" | "history";
+  from?: "queue" | "grid" | "gallery" | "picture" | "history" | "map" | "review" | "find" | "border" | "accept";
   images: (string)[];
   class?: number;
   name?: string;
+  taken_out?: (string)[];
+  shown?: (string)[];
+  group_rev?: number;
+  scope?: string;
+};
+
+/** One group in place of several, at the place of the first. */
+export type GroupMerge = {
+  id: string;
+  groups: (string)[];
+};
+
+/** The biggest and purest first. ``near``: groups that may be the same class, to be asked. */
+export type Groups = {
+  items: (Group)[];
+  next: string | null;
+  total: number;
+  done: number;
+  near: ((string)[])[];
+  rev: number;
+  newest: number;
+  stale: boolean;
+  label_rev: number;
+};
+
+/** The groups that took the place of what was asked for; empty: none did. */
+export type GroupsChanged = {
+  items: (Group)[];
+  total: number;
+  label_rev: number;
+  undo: Done | null;
+  redo: Done | null;
+};
+
+/** What a class means: a text, pictures that are it, pictures that are not. */
+export type Guide = {
+  text: string;
+  examples: (Seen)[];
+  nots: (Seen)[];
+};
+
+/** A guide as a whole. */
+export type GuideChange = {
+  text: string;
+  examples: (string)[];
+  nots: (string)[];
 };
 
 /** Newest first. */
@@ -156,15 +471,103 @@ export type HistoryLine = {
   undone: boolean;
 };
 
+/** Do what was shown: ``set_hash`` of the preview; ``only_new`` leaves changes out. */
+export type ImportAsked = {
+  id: string;
+  seen_rev: number;
+  upload?: string;
+  guesses?: boolean;
+  only_new?: boolean;
+  set_hash: string;
+};
+
+/** A label that would change: what counts now, what would. */
+export type ImportChange = {
+  id: string;
+  name: string;
+  now: string;
+  then: string;
+};
+
+/** A class that would be made. */
+export type ImportClass = {
+  name: string;
+  pictures: number;
+};
+
+/** How many labels came in, all by one event. */
+export type ImportDone = {
+  imported: number;
+  classes: (ClassInfo)[];
+  label_rev: number;
+  counts: Counts;
+  undo: Done | null;
+  redo: Done | null;
+};
+
+/** A row that cannot be used; ``row`` 0: no single one. */
+export type ImportFault = {
+  row: number;
+  text: string;
+};
+
+/** A piece of a file; ``upload`` is made by the page, ``data`` is base64. */
+export type ImportPart = {
+  upload: string;
+  name: string;
+  part: number;
+  parts: number;
+  data: string;
+};
+
+/** How many pieces are here. */
+export type ImportPartDone = {
+  upload: string;
+  received: number;
+};
+
+/** What an import would do. Counts are whole, lists end after 100. */
+export type ImportPreview = {
+  file: string;
+  form: string;
+  rows: number;
+  text: string;
+  left_out: string | null;
+  new: number;
+  change: number;
+  same: number;
+  missing: number;
+  conflicts: number;
+  faulty: number;
+  empty: number;
+  guesses: number;
+  by_content: number;
+  by_end: number;
+  missing_names: (string)[];
+  conflict_names: (string)[];
+  faults: (ImportFault)[];
+  new_classes: (ImportClass)[];
+  changes: (ImportChange)[];
+  set_hash: string;
+  label_rev: number;
+};
+
+/** What a file that was uploaded would do; without one, the folders the pictures lie in. */
+export type ImportWanted = {
+  upload?: string;
+  guesses?: boolean;
+};
+
 export type Labelled = {
   kind: "labelled";
   id: string;
   seen_rev: number;
   ms?: number;
-  from?: "queue" | "grid" | "gallery" | "picture" | "history";
+  from?: "queue" | "grid" | "gallery" | "picture" | "history" | "map" | "review" | "find" | "border" | "accept";
   image: string;
   class?: number;
   name?: string;
+  suggestion?: Shown;
 };
 
 /** What the queue could still serve, by mode. */
@@ -174,6 +577,20 @@ export type Left = {
   unsure: number;
 };
 
+export type Likely = {
+  class: number | null;
+  p: number;
+  words: "very sure" | "fairly sure" | "guess";
+};
+
+/** Ids in the order of the points of ``GET /map``, ``start`` the first. */
+export type MapIds = {
+  ids: (string)[];
+  start: number;
+  total: number;
+  rev: number;
+};
+
 /** Merge into another class: its pictures change hands, undo brings them back. */
 export type Merge = {
   id: string;
@@ -181,11 +598,27 @@ export type Merge = {
   into: number;
 };
 
+/** A blind answer that differs from the label; ``label`` as it was at closing. */
+export type Mistake = {
+  picture: Picture;
+  label: number | null;
+  label_source: "initial" | "oracle" | "hand" | "group" | "accepted" | "imported" | "copied" | "audit" | "weak" | "model";
+  answer: number | null;
+  settled: boolean;
+};
+
+/** Only after closing. */
+export type Mistakes = {
+  items: (Mistake)[];
+  label_rev: number;
+};
+
 /** A class by its name; the key is the next free one unless given. */
 export type NewClass = {
   id: string;
   name: string;
   key?: string;
+  split_from?: number;
   seen_rev: number;
 };
 
@@ -197,6 +630,17 @@ export type Page = {
   total_exact: boolean;
   stale: boolean;
   label_rev: number;
+};
+
+/** Whether two groups are the same class; the same: they are one group from now on. */
+export type PairAnswered = {
+  kind: "pair_answered";
+  id: string;
+  seen_rev: number;
+  ms?: number;
+  a: string;
+  b: string;
+  answer: "same" | "different" | "unsure";
 };
 
 export type Picture = {
@@ -211,6 +655,8 @@ export type Picture = {
   source: "initial" | "oracle" | "hand" | "group" | "accepted" | "imported" | "copied" | "audit" | "weak" | null;
   person: string;
   at: number | null;
+  sug: Suggestion | null;
+  stack: number;
 };
 
 /** A file that cannot be used, and why. */
@@ -239,18 +685,35 @@ export type Project = {
 /** ``next`` asks for those behind; null: the end of this pass. */
 export type Queue = {
   items: (Queued)[];
-  mode: "random" | "later" | "unsure";
-  left: Left;
+  mode: "useful" | "random" | "later" | "unsure" | "audit" | "first";
+  blind: boolean;
+  left: Left | null;
   next: string | null;
   label_rev: number;
+  model_rev: number;
 };
 
-/** A picture to be answered; nothing that could lead the answer. */
+/** A picture to be answered; in ``first`` and ``audit`` nothing but id, v, w, h. */
 export type Queued = {
   id: string;
   v: string | null;
   w: number | null;
   h: number | null;
+  sug?: Suggestion | null;
+  next?: number | null;
+  why?: string;
+  likes?: (Alike)[];
+  stack?: number;
+};
+
+/** Group what is open anew. */
+export type Regroup = {
+
+};
+
+/** False: nothing runs that could. */
+export type RegroupStarted = {
+  started: boolean;
 };
 
 /** Look at the folder again; at the problems, too, or only at some of them. */
@@ -263,6 +726,48 @@ export type RescanStarted = {
   started: boolean;
 };
 
+/** ``looked`` at so far, of which ``wrong`` were changed. */
+export type Review = {
+  items: (Reviewed)[];
+  next: string | null;
+  total: number;
+  looked: number;
+  wrong: number;
+  labels: number;
+  stale: boolean;
+  model_rev: number;
+  label_rev: number;
+};
+
+export type ReviewChanged = {
+  kind: "review_changed";
+  id: string;
+  seen_rev: number;
+  ms?: number;
+  image: string;
+  class?: number;
+  name?: string;
+};
+
+/** The label is right: it does not come up again. */
+export type ReviewKept = {
+  kind: "review_kept";
+  id: string;
+  seen_rev: number;
+  ms?: number;
+  image: string;
+};
+
+/** A label that may be wrong, beside what is suggested, with the nearest of both classes. */
+export type Reviewed = {
+  picture: Picture;
+  label: number | null;
+  to: number | null;
+  score: number;
+  near_label: (Seen)[];
+  near_to: (Seen)[];
+};
+
 /** What the last look at the folder found to be different; all 0: nothing. */
 export type ScanResult = {
   added: number;
@@ -270,6 +775,55 @@ export type ScanResult = {
   moved: number;
   changed: number;
   back: number;
+};
+
+/** A tile, and nothing that could lead an answer. */
+export type Seen = {
+  id: string;
+  v: string | null;
+  w: number | null;
+  h: number | null;
+};
+
+/** ``goal`` of the stop advice, a share; ``features`` as chosen; the person's name. */
+export type Settings = {
+  goal: number;
+  features: string;
+  features_choices: (string)[];
+  person: string;
+};
+
+/** What is left out stays; one change a request, each can be undone. */
+export type SettingsChange = {
+  id: string;
+  goal?: number;
+  features?: string;
+  person?: string;
+};
+
+/** Settings and the advice that follows from them. */
+export type SettingsChanged = {
+  settings: Settings;
+  advice: Advice;
+  label_rev: number;
+  undo: Done | null;
+  redo: Done | null;
+};
+
+export type Shown = {
+  class: number | null;
+  p: number;
+  model_rev: number;
+  shown: boolean;
+};
+
+/** These are no near-duplicates: each is asked alone. Labels stay. */
+export type StackBroken = {
+  kind: "stack_broken";
+  id: string;
+  seen_rev: number;
+  ms?: number;
+  images: (string)[];
 };
 
 /** Everything around the work: read once, then kept up to date by the stream. */
@@ -288,6 +842,16 @@ export type State = {
   scanning: boolean;
   pace_s: number | null;
   left_s: number | null;
+  model_rev: number;
+  groups_rev: number;
+  map_rev: number;
+  features: Features | null;
+  advice: Advice;
+  audit: AuditStanding;
+  first_look: boolean;
+  goal: number;
+  settings: Settings;
+  trouble: string | null;
 };
 
 export type StateSet = {
@@ -295,9 +859,10 @@ export type StateSet = {
   id: string;
   seen_rev: number;
   ms?: number;
-  from?: "queue" | "grid" | "gallery" | "picture" | "history";
+  from?: "queue" | "grid" | "gallery" | "picture" | "history" | "map" | "review" | "find" | "border" | "accept";
   images: (string)[];
   state: "open" | "later" | "unsure" | "none" | "broken";
+  suggestion?: Shown;
 };
 
 /** Whether answers can be written; ``error`` says why not. */
@@ -312,10 +877,26 @@ export type StreamCounts = {
   counts: Counts;
 };
 
+/** Events ``model``, ``groups``, ``map`` and ``features`` of the stream; 0: none yet. */
+export type StreamLearned = {
+  model_rev: number;
+  groups_rev: number;
+  map_rev: number;
+  features: Features | null;
+  first_look: boolean;
+};
+
 /** Event ``task`` of the stream: all that is under way; empty when nothing is. */
 export type StreamTasks = {
   tasks: (Task)[];
   scanning: boolean;
+  trouble: string | null;
+};
+
+export type Suggestion = {
+  class: number | null;
+  p: number;
+  words: "very sure" | "fairly sure" | "guess";
 };
 
 /** Work in the background, in words: ``Reading pictures``. */

@@ -68,6 +68,8 @@ def checked(value: Any, kind: Any, where: str = "the request", bound: BoundTo | 
         return value
     if type(value) is not kind and not (kind is float and type(value) is int):
         _refuse(where, f"must be {kind.__name__}")
+    if kind is float and not bound.low <= value <= bound.high:  # what is no number, too
+        _refuse(where, f"must be a number from {bound.low} to {bound.high}")
     return value
 
 

@@ -7,8 +7,9 @@ label.  Names are unique among the classes in use, whatever their capitals.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from handful.types import Event
 
@@ -19,7 +20,7 @@ LOOKS = 21  # seven colours by three patterns; then key and name only
 LONGEST = 60
 KINDS = {
     "class_created", "class_renamed", "class_merged", "class_archived", "class_key_set",
-    "class_look_set",
+    "class_look_set", "class_guide_set",
 }  # fmt: skip
 _JOINERS = "\u200c\u200d"  # within words of some scripts, and within emoji
 
@@ -35,6 +36,8 @@ class LiveClass:
     archived: bool = False
     merged_into: int | None = None
     made: bool = True  # its making was not undone
+    split_from: int | None = None
+    guide: Mapping[str, Any] = field(default_factory=dict)  # text, examples, nots: image ids
 
     @property
     def live(self) -> bool:
@@ -105,7 +108,10 @@ def fold(events: Iterable[tuple[Event, bool]]) -> ClassList:
         if event.kind == "class_created":
             key = d.get("key", made.free_key() if counts else None)
             look = d.get("look", d["class"] if d["class"] < LOOKS else -1)
-            made.items.append(LiveClass(d["class"], d["name"], key, look, made=counts))
+            part_of = d.get("split_from")
+            made.items.append(
+                LiveClass(d["class"], d["name"], key, look, made=counts, split_from=part_of)
+            )
         elif counts:
             _change(made, event)
     _settle_keys(made)
@@ -123,6 +129,8 @@ def _change(made: ClassList, event: Event) -> None:
         changed.archived = True
     elif event.kind == "class_look_set":
         changed.look = d["new"]
+    elif event.kind == "class_guide_set":
+        changed.guide = d["new"]
     elif event.kind == "class_key_set":
         if d.get("swap") is not None:
             made.items[d["swap"]].key = changed.key

@@ -1,4 +1,4 @@
-"""What people decide: answers, undo and redo, classes; each becomes an event or is refused.
+"""What people decide: undo and redo, classes; each becomes an event or is refused.
 
 A decision is durable before it is confirmed, done once whatever its repeats (by its id), and
 refused when it was made on a view that somebody else has changed since.
@@ -6,148 +6,25 @@ refused when it was made on a view that somebody else has changed since.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from handful.page.classes import LONGEST, LiveClass, clean
-from handful.page.index import Row
 from handful.page.project import Project
 from handful.page.schema import (
-    Answer,
     Archive,
     ClassChange,
-    Decision,
-    GroupLabelled,
-    Labelled,
+    GuideChange,
     Merge,
     NewClass,
 )
-from handful.page.words import Refused, images, name_taken, refuse, stale, words
+from handful.page.words import name_taken, refuse, stale, words
 from handful.types import Event
 
-__all__ = ["Took", "archive_class", "change_class", "decide", "make_class", "merge_class", "turn"]
-
-_BY_EYE = {"queue", "grid", "picture", "history"}  # each image was looked at
-
-
-# ------------------------------------------------------------------ answers
-
-
-def decide(project: Project, decisions: Sequence[Decision]) -> list[Answer]:
-    """Take decisions in order, each or not; those taken are on disk when this returns."""
-    asked = {id for decision in decisions for id in _images_of(decision)}
-    rows = project.index.by_id(asked)
-    contents = project.contents(list(rows.values()))
-    results: list[Answer] = []
-    waiting: list[Event] = []
-
-    with project.lock:
-        for decision in decisions:
-            try:
-                events = _events_of(project, decision, rows, contents, waiting)
-            except Refused as refused:
-                results.append({"id": decision["id"], "ok": False, "error": refused.failure})
-                continue
-            waiting += events
-            results.append({"id": decision["id"], "ok": True})
-            if len(events) > 1:  # a class was made: what follows may name it
-                project.append(waiting)
-                waiting = []
-        project.append(waiting)
-        for result in results:
-            stored = project.book.find(result["id"])
-            if result["ok"] and stored is not None:
-                result["seq"] = stored.seq
-                if "class" in stored.data:
-                    result["class_id"] = stored.data["class"]
-    return results
-
-
-def _images_of(decision: Decision) -> list[str]:
-    return [decision["image"]] if decision["kind"] == "labelled" else decision["images"]
-
-
-def _events_of(
-    project: Project,
-    decision: Decision,
-    rows: dict[str, Row],
-    contents: dict[str, str],
-    waiting: Sequence[Event],
-) -> list[Event]:
-    id = decision["id"]
-    if project.book.find(id) is not None or any(event.id == id for event in waiting):
-        return []  # a repeat: it is done
-    asked = list(dict.fromkeys(_images_of(decision)))
-    if any(image not in rows for image in asked):
-        refuse("gone", "This picture is not in the folder any more. Nothing was done.")
-    paths = list(dict.fromkeys(rows[image].path for image in asked))
-    data: dict[str, Any] = {"from": decision.get("from", "grid")}
-    made: list[Event] = []
-    if decision["kind"] == "state_set":
-        state = decision["state"]
-        _check_fresh(project, decision, paths, state, -1)
-        data |= {"images": paths, "state": state, "sha256": [contents.get(p) for p in paths]}
-    else:
-        made, class_id = _class_for(project, decision, waiting)
-        _check_fresh(project, decision, paths, "labelled", class_id)
-        data["class"] = class_id
-        if decision["kind"] == "labelled":
-            data |= {"image": paths[0], "sha256": contents.get(paths[0])}
-        else:
-            data |= {"images": paths, "sha256": [contents.get(p) for p in paths]}
-            data["source"] = "hand" if data["from"] in _BY_EYE else "group"
-    return [
-        *made,
-        Event(
-            decision["kind"], id, data, person=project.person, seen_rev=decision["seen_rev"],
-            ms=decision.get("ms", 0),
-        ),
-    ]  # fmt: skip
-
-
-def _class_for(
-    project: Project, decision: Labelled | GroupLabelled, waiting: Sequence[Event]
-) -> tuple[list[Event], int]:
-    """The class an answer lands on, and the events that make it where it is new."""
-    classes = project.classes
-    if "class" in decision:
-        id = decision["class"]
-        if id >= len(classes.items):
-            refuse("class", "There is no such class. Nothing was done.", status=404)
-        now = classes.now(id)
-        if now is None:
-            stale(f'"{classes.items[id].name}" is archived')
-        return [], now.id
-    if "name" not in decision:
-        refuse("request", "A label needs a class or a name. Nothing was done.", status=400)
-    name = named(decision["name"])
-    found = classes.named(name)
-    if found is not None:
-        return [], found.id
-    created = _created(project, f"{decision['id']}/class", name)
-    # one key press, one undo: that of the label
-    data = {**created.data, "with": decision["id"]}
-    return [replace(created, data=data)], len(classes.items)
-
-
-def _check_fresh(
-    project: Project, decision: Decision, paths: Sequence[str], state: str, class_id: int
-) -> None:
-    """Refuse (E12) when another tab or person has said something else of an image since."""
-    tab = decision["id"].rpartition(".")[0]
-    for path in paths:
-        said = project.book.said(path)
-        if said.seq <= decision["seen_rev"]:
-            continue
-        if project.book.event(said.seq).id.rpartition(".")[0] == tab:
-            continue
-        now = project.classes.now(said.class_id) if said.state == "labelled" else None
-        same = now is not None and now.id == class_id
-        if not (same if state == "labelled" else said.state == state):
-            what = f'"{now.name}"' if now is not None else said.state
-            many = "the picture is" if len(paths) == 1 else f"one of {images(len(paths))} is"
-            stale(f"{many} now {what}")
+__all__ = [
+    "Took", "archive_class", "change_class", "created", "make_class", "merge_class", "named",
+    "pictures_of", "turn",
+]  # fmt: skip
 
 
 # ------------------------------------------------------------------ undo and redo
@@ -184,6 +61,8 @@ def turn(project: Project, kind: str, id: str) -> Took:
         before = {path: project.book.said(path) for path in paths}
         touched = _of_class(project, target)
         project.append([Event(kind, id, {}, person=project.person, undoes=target.id)])
+        if target.kind == "audit_answered":  # beside the label: nothing else answers for it
+            return Took(target, 1, 0, _said(kind, text))
         if not paths:
             return Took(target, max(touched, _of_class(project, target)), 0, _said(kind, text))
         after = {path: project.book.said(path) for path in paths}
@@ -254,19 +133,23 @@ def make_class(project: Project, asked: NewClass) -> tuple[LiveClass, int]:
         key = asked.get("key")
         if key is not None and (holder := project.classes.with_key(key)) is not None:
             _key_taken(key, holder)
-        project.append([_created(project, asked["id"], name, key)])
+        made = created(project, asked["id"], name, key)
+        if "split_from" in asked:  # what was answered blind as that class is asked again
+            _live(project, asked["split_from"], asked["id"], asked["seen_rev"])
+            made = replace(made, data={**made.data, "split_from": asked["split_from"]})
+        project.append([made])
         return project.classes.items[-1], 0
 
 
 def change_class(project: Project, id: int, asked: ClassChange) -> tuple[LiveClass, int]:
-    """Rename, give a key or a look: one change a request."""
+    """Rename, give a key, a look or a guide: one change a request."""
     with project.lock:
         if (repeated := project.book.find(asked["id"])) is not None:
             return _repeated(project, repeated), 0
         changed = _live(project, id, asked["id"], asked["seen_rev"])
-        wanted = [field for field in ("name", "key", "look") if field in asked]
+        wanted = [field for field in ("name", "key", "look", "guide") if field in asked]
         if len(wanted) != 1:
-            refuse("request", "Change one of name, key and look at a time.", status=400)
+            refuse("request", "Change one of name, key, look, guide at a time.", status=400)
         data: dict[str, Any] = {"class": id}
         if wanted == ["name"]:
             name = named(asked["name"])
@@ -281,11 +164,24 @@ def change_class(project: Project, id: int, asked: ClassChange) -> tuple[LiveCla
                 if not asked.get("swap"):
                     _key_taken(asked["key"], holder)
                 data["swap"] = holder.id
-        else:
+        elif wanted == ["look"]:
             kind, data["old"], data["new"] = "class_look_set", changed.look, asked["look"]
+        else:
+            kind, data["old"] = "class_guide_set", dict(changed.guide)
+            data["new"] = _guide(project, asked["guide"])
         if data["old"] != data["new"]:
             project.append([_by(project, kind, asked, data)])
         return project.classes.items[id], 0
+
+
+def _guide(project: Project, asked: GuideChange) -> dict[str, Any]:
+    """A guide as the book keeps it: pictures by the names that the book knows them by."""
+    lists: dict[str, list[str]] = {"examples": asked["examples"], "nots": asked["nots"]}
+    rows = project.index.by_id([id for ids in lists.values() for id in ids])
+    if any(id not in rows for ids in lists.values() for id in ids):
+        refuse("gone", "This picture is not in the folder any more. Nothing was done.")
+    paths = {name: [rows[id].path for id in dict.fromkeys(ids)] for name, ids in lists.items()}
+    return {"text": " ".join(asked["text"].split()), **paths}
 
 
 def merge_class(project: Project, id: int, asked: Merge) -> tuple[LiveClass, int]:
@@ -356,7 +252,8 @@ def _key_taken(key: str, holder: LiveClass) -> None:
     )
 
 
-def _created(project: Project, id: str, name: str, key: str | None = None) -> Event:
+def created(project: Project, id: str, name: str, key: str | None = None) -> Event:
+    """The event that makes a class."""
     classes = project.classes
     number = len(classes.items)
     data: dict[str, Any] = {"class": number, "name": name, "key": key or classes.free_key()}

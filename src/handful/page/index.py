@@ -5,15 +5,19 @@ file; its *cell* is where it stands: ``(presence, state, class, source, person)`
 as it was named then, merged or not.  There are few cells and many rows, so that counts are
 sums over cells, and a page of any filter is a merge of one sorted walk a cell.
 
+A row is never used for another file, so that what was worked out from pictures may name them
+by row; ``made`` in the index's meta is a mark of its own, another one in an index made anew.
+
 Cost: an answer O(log n) an image; a page O(cells + its length); counts O(cells).  Nothing
-but the opening looks at all rows.
+but the opening, and the first use of `Index.standing`, looks at all rows.
 """
 
 from __future__ import annotations
 
 import heapq
+import secrets
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -21,15 +25,19 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from handful.errors import StoreError
 
-__all__ = ["FRESH", "Cell", "Found", "Index", "Order", "Row", "as_text"]
+__all__ = ["FRESH", "Cell", "Found", "Index", "Order", "Row", "Rows", "as_text"]
 
-FORMAT = 1
+FORMAT = 2
 FOLDER_LIMIT = 10_000  # pictures below a folder are counted up to here
 Order: TypeAlias = Literal["name", "time", "draw"]
 _KEYS: Mapping[str, str] = {"name": "path", "time": "at", "draw": "draw"}
 _AT_ONCE = 500  # values in one question
+Rows: TypeAlias = NDArray[np.int64]
 _FIELDS = (
     "row, id, path, size, mtime, sha256, w, h, kind, pages, problem, reason, cell, at, draw,"
     " looked, was"
@@ -38,10 +46,10 @@ _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE cell (cell INTEGER PRIMARY KEY, presence TEXT, state TEXT, class INTEGER,
   source TEXT, person TEXT, UNIQUE (presence, state, class, source, person));
-CREATE TABLE picture (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path BLOB NOT NULL UNIQUE,
-  size INTEGER, mtime INTEGER, sha256 TEXT, w INTEGER, h INTEGER, kind TEXT, pages INTEGER,
-  problem TEXT, reason TEXT, cell INTEGER NOT NULL, at REAL NOT NULL DEFAULT 0,
-  draw INTEGER NOT NULL, looked INTEGER NOT NULL DEFAULT 0, was TEXT);
+CREATE TABLE picture (row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+  path BLOB NOT NULL UNIQUE, size INTEGER, mtime INTEGER, sha256 TEXT, w INTEGER, h INTEGER,
+  kind TEXT, pages INTEGER, problem TEXT, reason TEXT, cell INTEGER NOT NULL,
+  at REAL NOT NULL DEFAULT 0, draw INTEGER NOT NULL, looked INTEGER NOT NULL DEFAULT 0, was TEXT);
 CREATE TABLE former (id TEXT PRIMARY KEY, path BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX by_name ON picture (cell, path);
 CREATE INDEX by_draw ON picture (cell, draw);
@@ -108,6 +116,12 @@ class Index:
         self._cells: dict[Cell, int] = {}
         self._named: dict[int, Cell] = {}
         self.counts: dict[int, int] = {}
+        self.version = 0  # of where pictures stand
+        self.upset = 0  # how often a transaction went back: sums kept elsewhere are to be redone
+        self.watch: Callable[[Rows, Rows, Rows], None] = _nobody  # rows, cells before, cells now
+        self._standing: NDArray[np.int32] | None = None  # by row
+        self._top = 0  # the last row that it knows
+        self._names: NDArray[np.bytes_] = np.zeros(0, dtype="S20")
         self._learn_cells()
         for number, n in self._connection.execute(
             "SELECT cell, COUNT(*) FROM picture GROUP BY cell"
@@ -128,7 +142,10 @@ class Index:
         try:
             connection = self._connected()
             connection.executescript(_SCHEMA)
-            meta = [("format", FORMAT), ("seed", self.seed), ("seq", 0)]
+            meta = [
+                ("format", FORMAT), ("seed", self.seed), ("seq", 0),
+                ("made", secrets.token_hex(8)),
+            ]  # fmt: skip
             connection.executemany("INSERT INTO meta VALUES (?, ?)", meta)
         except sqlite3.Error as error:
             raise StoreError(
@@ -164,8 +181,17 @@ class Index:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 self.counts = before
+                self._standing = None
+                self.version += 1
+                self.upset += 1
                 self._learn_cells()
                 raise
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing moves meanwhile."""
+        with self._lock:
+            yield
 
     def meta(self, key: str, default: Any = None) -> Any:
         """A value kept with the index."""
@@ -189,6 +215,9 @@ class Index:
                 rows,
             )
             self._count(number, len(rows))
+            self.version += 1
+            if self._standing is not None:
+                self._extend()
 
     def _fresh(self, file: Found, cell: int) -> tuple[Any, ...]:
         id, path = self._id(file.path), _bytes(file.path)
@@ -260,14 +289,18 @@ class Index:
     def place(self, rows: Iterable[tuple[Row, Cell, float]]) -> None:
         """Put pictures, as they are in the index now, into the cells where they stand."""
         with self.writing() as connection:
-            moved = []
+            moved, changed = [], []
             for row, cell, at in rows:
                 number = self._number(cell)
                 if (row.cell, row.at) != (number, at):
                     moved.append((number, at, row.row))
+                    changed.append((row.row, row.cell, number))
                     self._count(row.cell, -1)
                     self._count(number, 1)
             connection.executemany("UPDATE picture SET cell = ?, at = ? WHERE row = ?", moved)
+            if moved:
+                rows_, old, new = np.array(changed, dtype=np.int64).T
+                self._moved(rows_, old, new)
 
     def again(self, row: int, size: int | None = None, mtime: int | None = None) -> None:
         """A file that is to be read again; what it held is remembered until it is compared."""
@@ -293,6 +326,7 @@ class Index:
             )
             connection.execute("INSERT OR REPLACE INTO former VALUES (?, ?)", (row.id, path))
             self._count(row.cell, -1)
+            self._moved(*np.array([[row.row], [row.cell], [0]], dtype=np.int64))
 
     def unread(self, looked: int, n: int, after: str = "") -> list[Row]:
         """Files that are not read (0) or not compared (1), in the order of their paths."""
@@ -309,12 +343,82 @@ class Index:
         """All rows, ``n`` at a time, for work in the background."""
         return self._rows("row > ? ORDER BY row LIMIT ?", (after, n))
 
+    # ---------------------------------------------------------------- rows by number
+
+    def standing(self, rows: Rows) -> NDArray[np.int32]:
+        """Number of the cell of each row, 0 where a row is gone."""
+        with self._lock:
+            if self._standing is None:
+                self._standing = np.zeros(1024, dtype=np.int32)
+                self._extend(first=0)
+            known = self._standing
+            inside = (rows >= 0) & (rows < len(known))
+            return np.where(inside, known[np.where(inside, rows, 0)], 0).astype(np.int32)
+
+    def numbers(self, cells: Iterable[Cell]) -> NDArray[np.bool_]:
+        """Which numbers of cells are among some cells: ``mask[standing]`` selects rows."""
+        with self._lock:
+            mask = np.zeros(max(self._named, default=0) + 1, dtype=np.bool_)
+            mask[[self._cells[cell] for cell in cells if cell in self._cells]] = True
+            return mask
+
+    def named(self) -> dict[int, Cell]:
+        """Every cell by its number."""
+        with self._lock:
+            return dict(self._named)
+
+    def by_row(self, rows: Collection[int]) -> dict[int, Row]:
+        """Pictures by their rows."""
+        with self._lock:
+            return {row.row: row for row in self._several("row", [int(row) for row in rows])}
+
+    def ids(self, rows: Rows) -> list[str]:
+        """Opaque ids by row; of rows that are gone, too.  O(1) each after the first use."""
+        with self._lock:
+            have = len(self._names)
+            if int(rows.max(initial=0)) >= have:
+                text = "SELECT row, id FROM picture WHERE row >= ?"
+                found = self._connection.execute(text, (have,)).fetchall()
+                grown = np.zeros(
+                    max([int(rows.max()), *(row for row, _ in found)]) + 1, dtype="S20"
+                )
+                grown[:have] = self._names
+                for row, id in found:
+                    grown[row] = id
+                self._names = grown
+            return [id.decode("ascii") for id in self._names[rows].tolist()]
+
+    def _extend(self, first: int | None = None) -> None:
+        """Take up rows that came since."""
+        assert self._standing is not None
+        if first is None:
+            first = self._top
+        found = self._connection.execute("SELECT row, cell FROM picture WHERE row > ?", (first,))
+        fresh = np.array(found.fetchall(), dtype=np.int64).reshape(-1, 2)
+        self._top = max(first, int(fresh[:, 0].max(initial=0)))
+        if self._top >= len(self._standing):
+            grown = np.zeros(2 * self._top, dtype=np.int32)
+            grown[: len(self._standing)] = self._standing
+            self._standing = grown
+        self._standing[fresh[:, 0]] = fresh[:, 1]
+
+    def _moved(self, rows: Rows, old: Rows, new: Rows) -> None:
+        self.version += 1
+        if self._standing is not None:
+            self._standing[rows] = new
+        self.watch(rows, old, new)
+
     # ---------------------------------------------------------------- cells
 
     def cells(self) -> list[tuple[Cell, int]]:
         """Every cell that holds something, and how much."""
         with self._lock:
             return [(self._named[number], n) for number, n in self.counts.items() if n]
+
+    def numbered(self) -> list[tuple[int, Cell, int]]:
+        """The same, with the number of each cell."""
+        with self._lock:
+            return [(number, self._named[number], n) for number, n in self.counts.items() if n]
 
     def _learn_cells(self) -> None:
         self._named = {
@@ -408,6 +512,10 @@ class Index:
 
     def _select(self, where: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
         return self._connection.execute(f"SELECT {_FIELDS} FROM picture WHERE {where}", values)
+
+
+def _nobody(rows: Rows, old: Rows, new: Rows) -> None:
+    """Nobody watches."""
 
 
 def as_text(key: Any) -> Any:

@@ -42,7 +42,8 @@ ROUTES = (
     Route(
         "GET", "/queue", "queue", "What to answer next.", schema.Queue,
         query=(
-            ("n", "1 to 100, default 20"), ("mode", "random, later or unsure"),
+            ("n", "1 to 100, default 20"),
+            ("mode", "useful, random, later, unsure, audit or first; default random"),
             ("cursor", "from the queue before"),
         ),
     ),
@@ -63,14 +64,70 @@ ROUTES = (
           query=(("cursor", "from the page before"), ("limit", "1 to 500, default 200"))),
     Route("POST", "/rescan", "rescan", "Look at the folder again.", schema.RescanStarted,
           schema.Rescan),
-    Route("POST", "/export", "export", "Write label files.", schema.ExportDone,
-          schema.ExportOptions),
+    Route("GET", "/export", "exportChoices", "What can be written.", schema.ExportChoices),
+    Route("POST", "/export", "export", "Write files.", schema.ExportDone, schema.ExportOptions),
+    Route("POST", "/export/show", "exportShow", "Open the folder of the last export.",
+          schema.ExportShown, schema.ExportShow),
+    Route("POST", "/import/part", "importPart", "A piece of a label file.",
+          schema.ImportPartDone, schema.ImportPart),
+    Route("POST", "/import/preview", "importPreview", "What a label file would change.",
+          schema.ImportPreview, schema.ImportWanted),
+    Route("POST", "/import", "importLabels", "Change it.", schema.ImportDone,
+          schema.ImportAsked),
+    Route(
+        "GET", "/groups", "groups", "Groups that have something open.", schema.Groups,
+        query=(
+            ("cursor", "from the page before"), ("limit", "1 to 100, default 20"),
+            ("rev", "of the groups, while it is kept"), ("done", "1: those that are done"),
+        ),
+    ),
+    Route("POST", "/groups/{id}/halve", "halveGroup", "Two groups in its place.",
+          schema.GroupsChanged, schema.GroupAct),
+    Route("POST", "/groups/{id}/aside", "asideGroup", "Out of the list, or to its end.",
+          schema.GroupsChanged, schema.Aside),
+    Route("POST", "/groups/merge", "mergeGroups", "One group in place of several.",
+          schema.GroupsChanged, schema.GroupMerge),
+    Route("POST", "/groups/regroup", "regroup", "Group what is open anew.",
+          schema.RegroupStarted, schema.Regroup),
+    Route("GET", "/audit", "audit", "The blind check as it stands.", schema.Audit),
+    Route("POST", "/audit/close", "closeAudit", "Close it: the number.", schema.Audit,
+          schema.AuditClosed),
+    Route("POST", "/audit/more", "moreAudit", "Ask 150 more.", schema.Audit,
+          schema.AuditClosed),
+    Route("GET", "/audit/mistakes", "mistakes", "Blind answers that differ; after closing.",
+          schema.Mistakes),
+    Route(
+        "GET", "/review", "review", "Labels that may be wrong.", schema.Review,
+        query=(
+            ("kind", "errors, cell:LABEL:TO or audit:LABEL:TO; an id or none"),
+            ("cursor", "from the page before"), ("limit", "1 to 100, default 20"),
+        ),
+    ),
+    Route("GET", "/confusion", "confusion", "Labels against suggestions.", schema.Confusion),
+    Route("POST", "/accept/preview", "acceptPreview", "Freeze what would be accepted.",
+          schema.AcceptPreview, schema.AcceptAsked),
+    Route("POST", "/accept/check", "acceptCheck", "What its sample says.",
+          schema.AcceptChecked, schema.AcceptCheck),
+    Route("POST", "/accept", "accept", "Accept it.", schema.Accepted, schema.Accept),
+    Route("POST", "/like", "like", "More like these.", schema.Alikes, schema.AlikeAsked),
+    Route("GET", "/map", "map", "Points as bytes, see handful.page.points.", None,
+          query=(("rev", "of the map, while it is kept"), ("part", "all or labels"))),
+    Route(
+        "GET", "/map/ids", "mapIds", "Ids of points, a stretch of them.", schema.MapIds,
+        query=(
+            ("rev", "of the map, while it is kept"), ("start", "from 0"),
+            ("n", "1 to 20,000, the default"),
+        ),
+    ),
+    Route("GET", "/settings", "settings", "Goal, features, name.", schema.Settings),
+    Route("PATCH", "/settings", "changeSettings", "One of them.", schema.SettingsChanged,
+          schema.SettingsChange),
     Route("GET", "/t/{id}/{side}", "thumbnail", "WebP; side 96, 192 or 384.", None,
           query=(("v", "of the content"),)),
     Route("GET", "/full/{id}", "full", "WebP of at most 2048 pixels a side.", None,
           query=(("v", "of the content"), ("px", "1: every pixel"), ("page", "of a TIFF, from 0"))),
     Route("GET", "/stream", "stream", "Server-sent events: counts, classes, task, problems,"
-          " resync, bye.", None),
+          " features, groups, model, map, advice, resync, bye.", None),
 )  # fmt: skip
 
 
@@ -80,8 +137,9 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in ROUTES:
         paths.setdefault(PREFIX + route.path, {})[route.method.lower()] = _operation(route, found)
-    for extra in (schema.Filter, schema.Failed, schema.StreamCounts, schema.StreamTasks):
-        form(extra, found)
+    for name in schema.__all__:  # what the stream sends and a query holds is in no route
+        if is_typeddict(kind := getattr(schema, name)):
+            form(kind, found)
     return {
         "openapi": "3.1.0",
         "info": {"title": "handful: the labelling page", "version": "1"},
@@ -150,6 +208,8 @@ def form(kind: Any, found: dict[str, Any], bound: BoundTo | None = None) -> dict
         return {"type": "integer"} | (
             {"minimum": bound.low, "maximum": bound.high} if bound else {}
         )
+    if kind is float and bound:
+        return {"type": "number", "minimum": bound.low, "maximum": bound.high}
     return {"type": {float: "number", bool: "boolean", NoneType: "null"}[kind]}
 
 

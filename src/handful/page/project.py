@@ -6,7 +6,7 @@
         book.sqlite      precious: every answer; append-only
         lock             held while the page runs
         page.json        where the page runs, for a second start
-        derived/         index.sqlite, thumbs/: made again when they are gone
+        derived/         index.sqlite, thumbs/, revisions/: made again when they are gone
 
 The book decides; the index follows it, event by event, and catches up when it fell behind
 (a full disk, a kill).  Pictures are only ever read.
@@ -22,8 +22,8 @@ import secrets
 import sqlite3
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +36,7 @@ from handful.page.classes import KINDS as CLASS_KINDS
 from handful.page.classes import ClassList, fold
 from handful.page.decoders import NOW, SOON, Decoders, Reading
 from handful.page.index import Cell, Found, Index, Row
+from handful.page.learned import Learned
 from handful.page.thumbs import Thumbs
 from handful.store import SqliteBook
 from handful.store.lock import FolderLock
@@ -44,8 +45,14 @@ from handful.types import Event
 __all__ = ["UNDOABLE", "Project", "other_place", "place_of"]
 
 log = logging.getLogger(__name__)
-UNDOABLE = {"labelled", "group_labelled", "state_set", "import_applied", *CLASS_KINDS}
-_ANSWERS = {"labelled", "group_labelled", "state_set"}
+UNDOABLE = {
+    "labelled", "group_labelled", "state_set", "pair_answered", "audit_answered",
+    "accepted_above", "review_kept", "review_changed", "stack_broken", "group_halved",
+    "group_set_aside", "groups_merged", "setting_changed", "import_applied", *CLASS_KINDS,
+}  # fmt: skip
+_ANSWERS = {
+    "labelled", "group_labelled", "state_set", "audit_answered", "review_kept", "review_changed",
+}  # fmt: skip
 _BREAK = 60.0  # seconds between two answers that are a pause, no pace
 
 
@@ -140,10 +147,17 @@ class Project:
         self._classes: ClassList | None = None
         self._times: deque[float] = deque(maxlen=51)
         self._came: dict[str, str] = {}  # new name of a moved picture -> the one before
+        self._went: dict[str, str] = {}  # and the other way
+        self._log: dict[str, list[int]] = {}  # events by kind
+        self.changes = Counter[str]()  # how often a kind came, was undone or done again
+        self.kept: dict[str, Any] = {}  # what views work out once and keep while it holds
         self._noted = 0
         self._follow()
         self._seed_index()
         self.catch_up()
+        self.learned = Learned(derived / "revisions", self.index, lambda: self.classes)
+        self._parted = -1
+        self.part_stacks()
 
     def close(self) -> None:
         """End the children, close the files, let others open the project."""
@@ -169,6 +183,7 @@ class Project:
         with self.lock:
             self.book.append(events)
             self.catch_up()
+            self.part_stacks()
 
     def catch_up(self) -> None:
         """Bring what is derived up to the end of the book."""
@@ -211,6 +226,8 @@ class Project:
         """Follow one event: the stacks of undo, the class list, the pace."""
         self._noted = event.seq
         kind, person = event.kind, event.person
+        self._log.setdefault(kind, []).append(event.seq)
+        self.changes[kind] += 1
         done, redo = self.done.setdefault(person, []), self.redo.setdefault(person, [])
         if kind in CLASS_KINDS:
             self._class_log.append(event.seq)
@@ -219,20 +236,55 @@ class Project:
             self._classes = None
         if kind == "image_moved":
             self._came[event.data["to"]] = event.data["image"]
+            self._went[event.data["image"]] = event.data["to"]
         if kind in _ANSWERS:
             self.answered += 1
             self._times.append(event.at)
+        if kind == "audit_closed":  # the number is known now: what it rests on stays
+            self._keep_audit()
         if kind in UNDOABLE and "with" not in event.data:
             done.append(event.id)
             redo.clear()
         elif kind in ("undone", "redone") and event.undoes is not None:
             target = self.book.find(event.undoes)
-            if target is not None and target.kind in CLASS_KINDS:
-                self._class_last[target.data["class"]] = event
+            if target is not None:
+                self.changes[target.kind] += 1
+                if target.kind in CLASS_KINDS:
+                    self._class_last[target.data["class"]] = event
             take, give = (done, redo) if kind == "undone" else (redo, done)
             if event.undoes in take:
                 take.remove(event.undoes)
                 give.append(event.undoes)
+
+    def _keep_audit(self) -> None:
+        """Blind answers that were counted can no longer be taken back."""
+        for stacks in (self.done, self.redo):
+            for ids in stacks.values():
+                ids[:] = [i for i in ids if (e := self.book.find(i)) and e.kind != "audit_answered"]
+
+    def said(self, kind: str, *more: str) -> Iterator[Event]:
+        """Events of some kinds that count, in order."""
+        seqs = (seq for one in (kind, *more) for seq in self._log.get(one, ()))
+        for seq in sorted(seqs) if more else list(seqs):
+            event = self.book.event(seq)
+            if self.book.alive(event):
+                yield event
+
+    def now(self, image: str) -> str:
+        """The name that a picture has now, by one that it had."""
+        seen: set[str] = set()
+        while image in self._went and image not in seen:
+            seen.add(image)
+            image = self._went[image]
+        return image
+
+    def part_stacks(self) -> None:
+        """Near-duplicates are those that nobody has parted."""
+        with self.lock:
+            if self._parted != self.changes["stack_broken"]:
+                self._parted = self.changes["stack_broken"]
+                images = {self.now(i) for e in self.said("stack_broken") for i in e.data["images"]}
+                self.learned.part(row.row for row in self.index.of(images).values())
 
     @property
     def rev(self) -> int:
@@ -308,11 +360,15 @@ class Project:
     def content_in_book(self, image: str) -> str | None:
         """What a picture held when it was last answered."""
         for event in reversed(self.book.about(image)):
-            held = event.data.get("sha256")
-            if isinstance(held, str):
+            d = event.data
+            held, names = d.get("sha256"), {image, *self._former(image)}
+            if isinstance(held, str) and names.isdisjoint(d.get("copies", ())):
                 return held
-            names = {image, *self._former(image)}
-            pairs = zip(event.data.get("images", ()), held or (), strict=False)
+            held = held if isinstance(held, list) else ()
+            pairs = [
+                *zip(d.get("images", ()), held, strict=False),
+                *zip(d.get("copies", ()), d.get("copies_sha256", ()), strict=False),
+            ]
             found = next((sha256 for name, sha256 in pairs if name in names and sha256), None)
             if found:
                 return str(found)

@@ -77,7 +77,7 @@ def serve(folder: Path, options: Options, say: Callable[[Opened], None]) -> None
     try:
         with _listening(project, options.port) as (listening, port):
             door = Door(port)
-            site = Site(project, door)
+            site = Site(project, door, learns=True)
             opened = Opened(_url(port, door.token()), False, project.where, project.read_only)
             _note(project.place, {"port": port, "pid": os.getpid(), "knock": door.knock})
 

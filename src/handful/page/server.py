@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -29,18 +29,23 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from handful.errors import InputError, StoreError
-from handful.page import decisions, schema, views
+from handful.page import decisions, exporting, importing, schema, views
+from handful.page.advice import advise
+from handful.page.answers import decide
 from handful.page.check import parsed
 from handful.page.decoders import NOW
-from handful.page.export import export
 from handful.page.index import Row
 from handful.page.openapi import PREFIX
 from handful.page.project import Project
+from handful.page.queue import MODES, queue
+from handful.page.routes import READS, WRITES, map_points
+from handful.page.routes import number as _number
 from handful.page.scan import Scanner
 from handful.page.security import Door, Guard
 from handful.page.stream import Stream
 from handful.page.thumbs import SIDES
 from handful.page.words import DISK_FULL, Refused, refuse
+from handful.page.worker import Worker
 
 __all__ = ["STATIC", "Site", "application"]
 
@@ -60,12 +65,24 @@ then load this address again.</p>
 
 
 class Site:
-    """One page: a project, the scanner of its folder, the stream, the built files."""
+    """One page: a project, the scanner of its folder, the stream, the built files.
 
-    def __init__(self, project: Project, door: Door, static: Path = STATIC) -> None:
+    ``learns``: with the process that makes suggestions.
+    """
+
+    def __init__(
+        self, project: Project, door: Door, static: Path = STATIC, *, learns: bool = False
+    ) -> None:
         self.project, self.door, self.static = project, door, static
         self.scanner = Scanner(project)
         self.stream = Stream(self.payload)
+        self.worker = Worker(project, self.scanner, self.tell) if learns else None
+
+    def tell(self, what: str) -> None:
+        """Something changed: to the pages, and to the process that learns."""
+        self.stream.tell(what)
+        if self.worker is not None:
+            self.worker.wake()
 
     def payload(self, what: str) -> dict[str, Any] | None:
         """The data of an event of the stream."""
@@ -73,21 +90,42 @@ class Site:
             now = views.counts(self.project, self.scanner)
             return {"label_rev": self.project.rev, "counts": now}
         if what == "task":
-            return {"tasks": views.tasks(self.scanner), "scanning": self.scanner.busy}
+            working = self.working
+            tasks = [*views.tasks(self.scanner), *working["working"]]
+            return {
+                "tasks": tasks, "scanning": self.scanner.busy, "trouble": working["trouble"],
+            }  # fmt: skip
+        if what == "advice":
+            return dict(advise(self.project, views.class_infos(self.project)))
+        if what in ("model", "groups", "map", "features"):
+            return dict(views.learned(self.project))
         if what == "problems":
             return {"total": views.counts(self.project, self.scanner)["problems"]}
         return {"label_rev": self.project.rev}  # classes, scan: the page reads the state again
+
+    @property
+    def working(self) -> dict[str, Any]:
+        """What the process that learns does, or why it does not."""
+        worker = self.worker
+        return {
+            "working": [] if worker is None else worker.tasks,
+            "trouble": None if worker is None else worker.trouble,
+        }
 
     @asynccontextmanager
     async def open(self, _: Starlette) -> AsyncIterator[None]:
         """From the first request to the last."""
         self.stream.open()
-        self.project.tell = self.stream.tell
+        self.project.tell = self.tell
         self.scanner.start()
+        if self.worker is not None:
+            self.worker.start()
         try:
             yield
         finally:
             self.stream.close()
+            if self.worker is not None:
+                await run_in_threadpool(self.worker.close)
             await run_in_threadpool(self.scanner.close)
 
     def changed(self, *, classes: bool = False) -> dict[str, Any]:
@@ -122,7 +160,7 @@ def application(site: Site) -> ASGIApp:
 def _api(site: Site) -> list[Route]:
     gets: Mapping[str, Callable[[Site, Request], Any]] = {
         "/state": _state, "/images": _images, "/images/{id}": _image, "/queue": _queue,
-        "/history": _history, "/problems": _problems,
+        "/history": _history, "/problems": _problems, "/export": _export_choices, **READS,
     }  # fmt: skip
     writes: Mapping[str, tuple[str, Any, Callable[..., Any]]] = {
         "/events": ("POST", list[schema.Decision], _events),
@@ -134,6 +172,11 @@ def _api(site: Site) -> list[Route]:
         "/classes/{id}/archive": ("POST", schema.Archive, partial(_class, decisions.archive_class)),
         "/rescan": ("POST", schema.Rescan, _rescan),
         "/export": ("POST", schema.ExportOptions, _export),
+        "/export/show": ("POST", schema.ExportShow, _export_show),
+        "/import/part": ("POST", schema.ImportPart, _import_part),
+        "/import/preview": ("POST", schema.ImportWanted, _import_preview),
+        "/import": ("POST", schema.ImportAsked, _import),
+        **WRITES,
     }
     return [
         *(Route(PREFIX + path, _read(site, act), methods=["GET"]) for path, act in gets.items()),
@@ -144,6 +187,7 @@ def _api(site: Site) -> list[Route]:
         Route(PREFIX + "/t/{id}/{side}", partial(_thumbnail, site)),
         Route(PREFIX + "/full/{id}", partial(_full, site)),
         Route(PREFIX + "/stream", partial(_stream, site)),
+        Route(PREFIX + "/map", partial(_map, site)),
     ]
 
 
@@ -167,7 +211,7 @@ def _write(
 
 
 def _state(site: Site, _: Request) -> schema.State:
-    return views.state(site.project, site.scanner)
+    return views.state(site.project, site.scanner, **site.working)
 
 
 def _images(site: Site, request: Request) -> schema.Page:
@@ -185,10 +229,10 @@ def _image(site: Site, request: Request) -> schema.Detail:
 
 def _queue(site: Site, request: Request) -> schema.Queue:
     mode = request.query_params.get("mode", "random")
-    if mode not in ("random", "later", "unsure"):
-        raise InputError("mode is one of random, later, unsure")
+    if mode not in MODES:
+        raise InputError(f"mode is one of {', '.join(MODES)}")
     n, cursor = _number(request, "n", 20, 100), request.query_params.get("cursor")
-    return views.queue(site.project, n, cast(views.Mode, mode), cursor)
+    return queue(site.project, n, mode, cursor)
 
 
 def _history(site: Site, request: Request) -> schema.History:
@@ -201,19 +245,10 @@ def _problems(site: Site, request: Request) -> schema.Problems:
     return views.problems(site.project, site.scanner, cursor, limit)
 
 
-def _number(request: Request, name: str, default: int, high: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= high:
-        raise InputError(f"{name} is a whole number from 1 to {high}")
-    return int(text)
-
-
 def _events(site: Site, _: Request, body: list[schema.Decision]) -> dict[str, Any]:
     if not 1 <= len(body) <= 100:
         raise InputError("1 to 100 decisions at a time")
-    results = decisions.decide(site.project, body)
+    results = decide(site.project, body)
     made = any("name" in decision for decision in body)
     return {"results": results, **site.changed(classes=made)}
 
@@ -256,8 +291,30 @@ def _rescan(site: Site, _: Request, body: schema.Rescan) -> schema.RescanStarted
     return {"started": site.scanner.again([row for row in found if row is not None])}
 
 
+def _export_choices(site: Site, _: Request) -> schema.ExportChoices:
+    return exporting.choices(site.project)
+
+
 def _export(site: Site, _: Request, body: schema.ExportOptions) -> schema.ExportDone:
-    return export(site.project, body)
+    return exporting.export(site.project, body)
+
+
+def _export_show(site: Site, _: Request, body: schema.ExportShow) -> schema.ExportShown:
+    return exporting.show(site.project)
+
+
+def _import_part(site: Site, _: Request, body: schema.ImportPart) -> schema.ImportPartDone:
+    return importing.take_part(site.project, body)
+
+
+def _import_preview(site: Site, _: Request, body: schema.ImportWanted) -> schema.ImportPreview:
+    return importing.preview(site.project, body)
+
+
+def _import(site: Site, _: Request, body: schema.ImportAsked) -> dict[str, Any]:
+    n = importing.import_labels(site.project, body)
+    said = site.changed(classes=True)
+    return {"imported": n, "classes": views.class_infos(site.project), **said}
 
 
 # ------------------------------------------------------------------ pictures and the stream
@@ -317,6 +374,10 @@ def _picture(request: Request, sha256: str, form: str, body: bytes) -> Response:
     if tag in request.headers.get("if-none-match", ""):
         return Response(None, 304, headers)
     return Response(body, 200, headers, "image/webp")
+
+
+async def _map(site: Site, request: Request) -> Response:
+    return await run_in_threadpool(map_points, site, request)
 
 
 async def _stream(site: Site, request: Request) -> Response:

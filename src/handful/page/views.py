@@ -1,4 +1,4 @@
-"""What the page shows: the state, pages of pictures, the queue, one picture, history, problems.
+"""What the page shows: the state, pages of pictures, one picture, history, problems.
 
 Each reads the index and the book and changes nothing.  Counts are sums over cells, pages are
 walks along an index: no view looks at all pictures.
@@ -9,12 +9,19 @@ from __future__ import annotations
 import base64
 import json
 import os
-from typing import Any, Literal, TypeAlias, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
 
 from handful import __version__
 from handful.errors import InputError
+from handful.page import audit
+from handful.page.advice import advise
 from handful.page.classes import LiveClass
 from handful.page.index import Cell, Order, Row, as_text
+from handful.page.labels import meaning, side_of
+from handful.page.learned import NO_CLASS, NONE_OF_THESE, SURE, words_of
 from handful.page.project import Project
 from handful.page.scan import Scanner
 from handful.page.schema import (
@@ -24,42 +31,42 @@ from handful.page.schema import (
     Done,
     Failure,
     Filter,
+    Guide,
     History,
     HistoryLine,
-    Left,
     Page,
     Picture,
     Problem,
     Problems,
-    Queue,
-    Queued,
+    Seen,
     State,
+    StreamLearned,
+    Suggestion,
     Task,
 )
+from handful.page.settings import goal, person, settings
 from handful.page.words import refuse, words
 from handful.pool.ids import shown
 from handful.types import Event
 
 __all__ = [
-    "Mode",
-    "class_info", "class_infos", "counts", "detail", "done", "history", "images", "line",
-    "meaning", "picture", "problems", "queue", "state", "tasks",
+    "class_info", "class_infos", "closed", "counts", "detail", "done", "history", "images",
+    "learned", "line", "opened", "picture", "pictures", "problems", "state", "suggestion",
+    "tasks", "tile", "version",
 ]  # fmt: skip
-
-_BY_YOU = {"hand", "initial", "oracle", "imported", "audit"}
-_IN_GROUPS = {"group", "copied"}
-Mode: TypeAlias = Literal["random", "later", "unsure"]
-_QUEUES: dict[str, tuple[Order, str]] = {
-    "random": ("draw", "open"), "later": ("time", "later"), "unsure": ("time", "unsure"),
-}  # fmt: skip
 
 
 # ------------------------------------------------------------------ state
 
 
-def state(project: Project, scanner: Scanner) -> State:
-    """Everything around the work."""
-    now = counts(project, scanner)
+def state(
+    project: Project,
+    scanner: Scanner,
+    working: Sequence[Task] = (),
+    trouble: str | None = None,
+) -> State:
+    """Everything around the work; ``working``, ``trouble``: what the worker does, or why not."""
+    now, infos = counts(project, scanner), class_infos(project)
     pace = project.pace
     failure: Failure | None = None
     if scanner.error is not None:
@@ -72,11 +79,11 @@ def state(project: Project, scanner: Scanner) -> State:
             "read_only": project.read_only,
             "version": __version__,
         },
-        "person": project.person,
+        "person": person(project),
         "label_rev": project.rev,
         "counts": now,
-        "classes": class_infos(project),
-        "tasks": tasks(scanner),
+        "classes": infos,
+        "tasks": [*tasks(scanner), *working],
         "scan": {
             "added": scanner.result["added"],
             "missing": scanner.result["missing"],
@@ -91,57 +98,136 @@ def state(project: Project, scanner: Scanner) -> State:
         "scanning": scanner.busy,
         "pace_s": pace,
         "left_s": None if pace is None else pace * now["open"],
+        **learned(project),
+        "advice": advise(project, infos),
+        "audit": audit.standing(project),
+        "goal": goal(project),
+        "settings": settings(project),
+        "trouble": trouble,
+    }
+
+
+def learned(project: Project) -> StreamLearned:
+    """What the worker has published so far."""
+    found = project.learned
+    return {
+        "model_rev": found.rev("model"),
+        "groups_rev": found.rev("groups"),
+        "map_rev": found.rev("map"),
+        "features": found.source,
+        "first_look": audit.first_look(project) > 0,
     }
 
 
 def counts(project: Project, scanner: Scanner) -> Counts:
-    """Where the pictures stand."""
+    """Where the pictures stand; see `Counts` for what counts where."""
     found = dict.fromkeys(Counts.__annotations__, 0)
-    for cell, n in project.index.cells():
+    sure = project.learned.sure_by_cell()
+    for number, cell, n in project.index.numbered():
         if cell.presence != "here":
-            found["missing" if cell.presence == "missing" else "problems"] += n
+            where = "missing" if cell.presence == "missing" else "problems"
+            found[where] += n if where == "missing" or cell.state != "broken" else 0
             continue
         found["pictures"] += n
         meant, _ = meaning(project, cell)
         if meant in ("later", "unsure", "none", "broken"):
             found[meant] += n
-        if meant in ("open", "later"):
+        if meant == "open":
+            guessed = sum(sure.get(number, {}).values())
+            found["by_model"] += guessed
+            found["open"] += n - guessed
+        elif meant == "later":
             found["open"] += n
-        elif cell.source in _IN_GROUPS:
-            found["in_groups"] += n
         else:
-            found["by_you" if cell.source in _BY_YOU else "by_model"] += n
+            found[side_of(cell.source)] += n
+    for blind in _blind(project):
+        found["by_you"] += 1
+        found["open" if blind.guess is None else "by_model"] -= 1
     found["others"] = scanner.others.total()
     return cast(Counts, found)
 
 
-def meaning(project: Project, cell: Cell) -> tuple[str, LiveClass | None]:
-    """State and class of a cell now, merges and archives applied."""
-    if cell.state != "labelled":
-        return cell.state, None
-    found = project.classes.now(cell.class_id)
-    return ("open", None) if found is None else ("labelled", found)
+class _Blind(NamedTuple):
+    """A picture that has a blind answer and no other."""
+
+    answer: int | None  # a class
+    guess: int | None  # what it would count for by the model
+
+
+def _blind(project: Project) -> list[_Blind]:
+    """Pictures that were answered blind and not otherwise: they count by you."""
+    with project.lock:
+        sheet = audit.sheet(project)
+        if not len(sheet.rows):
+            return []
+        cells, standing = project.index.named(), project.index.standing(sheet.rows)
+        classes, p = project.learned.suggestions(sheet.rows)
+        found: list[_Blind] = []
+        for event, number, guess, sure in zip(
+            sheet.events, standing.tolist(), classes.tolist(), (p >= SURE).tolist(), strict=True
+        ):
+            cell = cells.get(number)
+            meant = "" if cell is None else meaning(project, cell)[0]
+            if cell is None or cell.presence != "here" or meant not in ("open", "later"):
+                continue
+            live = None if "class" not in event.data else project.classes.now(event.data["class"])
+            counts = sure and meant == "open" and guess != NO_CLASS
+            found.append(_Blind(live.id if live else None, guess if counts else None))
+        return found
 
 
 def class_infos(project: Project) -> list[ClassInfo]:
     """All classes ever made, in the order of their ids, with what counts for them."""
-    sums: dict[int, dict[str, int]] = {}
-    for cell, n in project.index.cells():
-        _, found = meaning(project, cell)
-        if cell.presence == "here" and found is not None:
-            of = sums.setdefault(found.id, {"by_you": 0, "in_groups": 0, "by_model": 0})
-            by = "by_you" if cell.source in _BY_YOU else "by_model"
-            of["in_groups" if cell.source in _IN_GROUPS else by] += n
-    infos: list[ClassInfo] = []
-    for c in project.classes.items:
-        of = sums.get(c.id, {"by_you": 0, "in_groups": 0, "by_model": 0})
-        infos.append({
+    n = len(project.classes.items)
+    sums = [{"by_you": 0, "in_groups": 0, "by_model": 0} for _ in range(n)]
+    sure = project.learned.sure_by_cell()
+    for number, cell, count in project.index.numbered():
+        if cell.presence != "here":
+            continue
+        meant, found = meaning(project, cell)
+        if found is not None:
+            sums[found.id][side_of(cell.source)] += count
+        elif meant == "open":
+            for id, guessed in sure.get(number, {}).items():
+                if 0 <= id < n:
+                    sums[id]["by_model"] += guessed
+    for blind in _blind(project):
+        if blind.answer is not None:
+            sums[blind.answer]["by_you"] += 1
+        if blind.guess is not None and blind.guess >= 0:
+            sums[blind.guess]["by_model"] -= 1
+    return [
+        {
             "id": c.id, "name": c.name, "key": c.key if c.live else None, "look": c.look,
             "archived": c.archived or not c.made, "merged_into": c.merged_into,
             "pictures": sum(of.values()), "by_you": of["by_you"], "in_groups": of["in_groups"],
-            "by_model": of["by_model"],
-        })  # fmt: skip
-    return infos
+            "by_model": of["by_model"], "guide": _guide(project, c),
+        }
+        for c, of in zip(project.classes.items, sums, strict=True)
+    ]  # fmt: skip
+
+
+def _guide(project: Project, of: LiveClass) -> Guide:
+    if not of.guide:
+        return {"text": "", "examples": [], "nots": []}
+    return {
+        "text": str(of.guide.get("text", "")),
+        "examples": _tiles(project, of.guide.get("examples", ())),
+        "nots": _tiles(project, of.guide.get("nots", ())),
+    }
+
+
+def _tiles(project: Project, images: Iterable[str]) -> list[Seen]:
+    """Pictures by the names that the book has for them, those that are here."""
+    names = [project.now(image) for image in images]
+    rows = project.index.of(names)
+    found = [rows[name] for name in names if name in rows]
+    return [tile(r) for r in found if project.index.cell(r.cell).presence == "here"]
+
+
+def tile(row: Row) -> Seen:
+    """A picture and nothing that was said of it."""
+    return {"id": row.id, "v": version(row), "w": row.w, "h": row.h}
 
 
 def class_info(project: Project, id: int) -> ClassInfo:
@@ -172,17 +258,38 @@ def done(project: Project, stacks: dict[str, list[str]]) -> Done | None:
 
 def picture(project: Project, row: Row) -> Picture:
     """One picture as a tile needs it."""
-    cell = project.index.cell(row.cell)
-    meant, found = meaning(project, cell)
-    return cast(Picture, {
-        "id": row.id, "v": _version(row), "w": row.w, "h": row.h, "name": shown(row.path),
-        "presence": cell.presence, "state": meant, "class": found.id if found else None,
-        "source": cell.source if meant != "open" else None, "person": cell.person,
-        "at": row.at or None,
-    })  # fmt: skip
+    return pictures(project, [row])[0]
 
 
-def _version(row: Row) -> str | None:
+def pictures(project: Project, rows: Sequence[Row]) -> list[Picture]:
+    """Pictures as tiles need them."""
+    numbers = np.array([row.row for row in rows], dtype=np.int64)
+    classes, p = project.learned.suggestions(numbers)
+    stacks = project.learned.stack_sizes(numbers).tolist()
+    found: list[Picture] = []
+    for row, guess, sure, stack in zip(rows, classes.tolist(), p.tolist(), stacks, strict=True):
+        cell = project.index.cell(row.cell)
+        meant, live = meaning(project, cell)
+        free = meant in ("open", "later")
+        found.append(cast(Picture, {
+            "id": row.id, "v": version(row), "w": row.w, "h": row.h, "name": shown(row.path),
+            "presence": cell.presence, "state": meant, "class": live.id if live else None,
+            "source": cell.source if meant != "open" else None, "person": cell.person,
+            "at": row.at or None, "sug": suggestion(guess, sure) if free else None,
+            "stack": stack,
+        }))  # fmt: skip
+    return found
+
+
+def suggestion(id: int, p: float) -> Suggestion | None:
+    """A suggestion as the page shows it."""
+    if id == NO_CLASS:
+        return None
+    return {"class": None if id == NONE_OF_THESE else id, "p": p, "words": words_of(p)}
+
+
+def version(row: Row) -> str | None:
+    """What a thumbnail's address carries of its content."""
     return row.sha256[:16] if row.sha256 else None
 
 
@@ -192,7 +299,7 @@ def images(project: Project, wanted: Filter, sort: str, cursor: str | None, limi
     folder = wanted.get("folder", "").strip("/")
     if folder and order != "name":
         refuse("request", "Pictures of one folder are sorted by name.", status=400)
-    after, rev = _opened(cursor, order)
+    after, rev = opened(cursor, order)
     with project.lock:
         cells = [c for c, _ in project.index.cells() if _fits(project, c, wanted)]
         rows = project.index.page(
@@ -200,8 +307,8 @@ def images(project: Project, wanted: Filter, sort: str, cursor: str | None, limi
         )
         total, exact = project.index.count(cells, folder)
         return {
-            "items": [picture(project, row) for row in rows[:limit]],
-            "next": _closed(rows[limit - 1], order, project.rev) if len(rows) > limit else None,
+            "items": pictures(project, rows[:limit]),
+            "next": closed(rows[limit - 1], order, project.rev) if len(rows) > limit else None,
             "total": total,
             "total_exact": exact,
             "stale": rev is not None and rev < project.rev,
@@ -220,7 +327,7 @@ def _fits(project: Project, cell: Cell, wanted: Filter) -> bool:
     return all(value in cast(Any, wanted)[name] for name, value in tests if name in wanted)
 
 
-def _opened(cursor: str | None, order: Order) -> tuple[tuple[Any, int] | None, int | None]:
+def opened(cursor: str | None, order: Order) -> tuple[tuple[Any, int] | None, int | None]:
     """Where a page begins, and the revision its cursor comes from."""
     if cursor is None:
         return None, None
@@ -237,7 +344,8 @@ def _opened(cursor: str | None, order: Order) -> tuple[tuple[Any, int] | None, i
     return (key.encode("utf-8", "surrogatepass") if order == "name" else key, row), rev
 
 
-def _closed(row: Row, order: Order, rev: int) -> str:
+def closed(row: Row, order: Order, rev: int) -> str:
+    """The cursor behind a picture."""
     key = {"name": row.path, "time": row.at, "draw": row.draw}[order]
     said = json.dumps([as_text(key), row.row, rev, order])
     return base64.urlsafe_b64encode(said.encode("ascii")).decode("ascii")
@@ -261,34 +369,6 @@ def detail(project: Project, id: str) -> Detail:
             "pages": row.pages,
             "problem": problem,
             "history": [line(project, event) for event in reversed(said[-50:])],
-            "label_rev": project.rev,
-        }
-
-
-# ------------------------------------------------------------------ the queue
-
-
-def queue(project: Project, n: int, mode: Mode, cursor: str | None) -> Queue:
-    """What to answer next: open pictures in an order drawn once, or those put off, oldest first.
-
-    Blind by construction: what is served leads to no answer.
-    """
-    order, state = _QUEUES[mode]
-    after, _ = _opened(cursor, order)
-    with project.lock:
-        piles: dict[str, list[Cell]] = {"open": [], "later": [], "unsure": []}
-        for cell, _n in project.index.cells():
-            meant = meaning(project, cell)[0]
-            if cell.presence == "here" and meant in piles:
-                piles[meant].append(cell)
-        rows = project.index.page(piles[state], n + 1, order=order, after=after)
-        left = {name: project.index.count(cells)[0] for name, cells in piles.items()}
-        items: list[Queued] = [{"id": r.id, "v": _version(r), "w": r.w, "h": r.h} for r in rows[:n]]
-        return {
-            "items": items,
-            "mode": mode,
-            "left": cast(Left, left),
-            "next": _closed(rows[n - 1], order, project.rev) if len(rows) > n else None,
             "label_rev": project.rev,
         }
 
@@ -329,9 +409,12 @@ def line(project: Project, event: Event) -> HistoryLine:
 
 def problems(project: Project, scanner: Scanner, cursor: str | None, limit: int) -> Problems:
     """Files that cannot be used, by name, with the reason."""
-    after, _ = _opened(cursor, "name")
+    after, _ = opened(cursor, "name")
     with project.lock:
-        cells = [c for c, _ in project.index.cells() if c.presence == "unreadable"]
+        cells = [
+            c for c, _ in project.index.cells()
+            if c.presence == "unreadable" and c.state != "broken"  # that one was left out
+        ]  # fmt: skip
         rows = project.index.page(cells, limit + 1, after=after)
         items: list[Problem] = [
             {
@@ -344,6 +427,6 @@ def problems(project: Project, scanner: Scanner, cursor: str | None, limit: int)
         return {
             "items": items,
             "total": project.index.count(cells)[0],
-            "next": _closed(rows[limit - 1], "name", project.rev) if len(rows) > limit else None,
+            "next": closed(rows[limit - 1], "name", project.rev) if len(rows) > limit else None,
             "others": {shown(kind): n for kind, n in scanner.others.most_common(100)},
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from handful.page.classes import ClassList
 from handful.page.schema import Failure
@@ -17,6 +17,7 @@ _STATES = {
     "later": "put off until later", "unsure": "marked unsure", "none": 'marked "none of these"',
     "broken": "marked broken", "open": "cleared",
 }  # fmt: skip
+_PAIRS = {"same": "the same class", "different": "different classes"}
 
 
 class Refused(Exception):
@@ -72,6 +73,8 @@ def words(event: Event, classes: ClassList) -> str:
         return f"{n:,} label{'' if n == 1 else 's'} imported"
     if kind.startswith("class_"):
         return _of_class(event, name)
+    if kind in ("audit_answered", "review_changed", "accepted_above", "setting_changed"):
+        return _learned(event, name)
     if kind in ("images_added", "images_missing"):
         what = "found" if kind == "images_added" else "no longer there"
         return f"{images(d.get('count', 0))} {what}"
@@ -80,7 +83,36 @@ def words(event: Event, classes: ClassList) -> str:
         "image_moved": "1 image has another name",
         "image_changed": "1 image has another content and is open again",
         "export_made": "labels exported",
+        "pair_answered": f"2 groups answered: {_PAIRS.get(d.get('answer', ''), 'not sure')}",
+        "group_halved": "1 group halved",
+        "group_set_aside": (
+            "1 group put off until later"
+            if d.get("why") == "later"
+            else "1 group put aside: not one class"
+        ),
+        "groups_merged": f"{len(d.get('groups', ()))} groups merged",
+        "audit_drawn": "pictures drawn for the blind check",
+        "audit_closed": f"blind check closed after {d.get('n', 0):,} answers",
+        "audit_more": f"{d.get('n', 0):,} more asked for in the blind check",
+        "audit_shown": "mistakes of the blind check shown",
+        "review_kept": "1 label kept",
+        "stack_broken": f"{images(len(d.get('images', ())))} parted: no near-duplicates",
     }.get(kind, kind.replace("_", " "))
+
+
+def _learned(event: Event, name: Callable[[int], str]) -> str:
+    d, kind = event.data, event.kind
+    if kind == "audit_answered":
+        said = f'"{name(d["class"])}"' if "class" in d else _STATES.get(d.get("state", ""), "?")
+        return f"1 blind answer: {said}"
+    if kind == "review_changed":
+        return f'1 label changed from "{name(d.get("from", -1))}" to "{name(d["to"])}"'
+    if kind == "accepted_above":
+        return f"{images(len(d['images']))} accepted at {100 * d.get('p', 0):g} % or more"
+    new: Any = d["new"]
+    said = f"{100 * new:g} %" if d["key"] == "goal" else f'"{new}"'
+    what = {"goal": "goal", "features": "what pictures are compared by", "person": "name"}
+    return f"{what.get(d['key'], d['key'])} set to {said}"
 
 
 def _of_class(event: Event, name: Callable[[int], str]) -> str:
@@ -93,4 +125,5 @@ def _of_class(event: Event, name: Callable[[int], str]) -> str:
         "class_archived": f'class "{own}" archived',
         "class_key_set": f'key of class "{own}" set to {str(d.get("new")).upper()}',
         "class_look_set": f'look of class "{own}" changed',
+        "class_guide_set": f'guide of class "{own}" changed',
     }.get(kind, f'class "{own}" changed')
