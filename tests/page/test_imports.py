@@ -16,6 +16,7 @@ from page_serving import opened, paint
 from handful.errors import InputError
 from handful.exports import FORMS, Incoming, Said, read_any, write, write_folders
 from handful.page import decisions
+from handful.page.answers import decide
 from handful.page.classes import clean
 from handful.page.gathering import Choice, Live, Still, about, label_rows
 from handful.page.imports import Plan, apply, check_fresh, plan
@@ -57,7 +58,7 @@ def answered(pictures: Path, tmp_path: Path) -> Iterator[Project]:
         else:
             name = ["copepod", '=n, "big"', "🐙 x", "gone"][number % 4]
             said |= {"kind": "labelled", "image": row.id, "name": name}
-        decisions.decide(project, [said])  # type: ignore[list-item]
+        decide(project, [said])  # type: ignore[list-item]
     change: Any = {"id": "tab.90", "seen_rev": project.rev, "name": "nauplius"}
     decisions.change_class(project, 1, change)
     merge: Any = {"id": "tab.91", "seen_rev": project.rev, "into": 0}
@@ -216,7 +217,7 @@ def test_a_plan_that_was_seen_and_is_another_now_is_not_applied(fresh: Project) 
     row = fresh.index.at("x.png")
     assert row is not None
     dog: Any = {"id": "o.1", "seen_rev": 0, "kind": "labelled", "image": row.id, "name": "dog"}
-    decisions.decide(fresh, [dog])
+    decide(fresh, [dog])
     with pytest.raises(Refused, match="This changed elsewhere"):
         check_fresh(plan(fresh, said), seen)
 

@@ -18,9 +18,10 @@ def _forms(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     from handful.exports import FORMS
 
     names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+    known = (*FORMS, "folders", "links", "model", "report")
     for name in names:
-        if name not in (*FORMS, "folders", "links"):
-            raise UnknownName("format", name, (*FORMS, "folders", "links"))
+        if name not in known:
+            raise UnknownName("format", name, known)
     return names or ["csv"]
 
 
@@ -29,7 +30,7 @@ def _forms(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
                 path_type=Path))  # fmt: skip
 @click.option("--format", "forms", multiple=True, callback=_forms, metavar="NAME",
               help="csv, jsonl, parquet, coco, label_studio, npz, folders (a folder a class, with"
-              " copies) or links, again and again: --format csv,coco. [csv]")  # fmt: skip
+              " copies) or links, model, report: --format csv,model. [csv]")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="PLACE",
               help="A new folder to write into: --out labels."
               " [FOLDER/handful-export/DATE; folders by class beside FOLDER]")  # fmt: skip
@@ -60,7 +61,7 @@ def export(
     source = Still(folder, place=project, follow=follow_links)
     how: Any = {"folders": "copies", "links": "links"}
     folders = [how[name] for name in forms if name in how]
-    formats = [name for name in forms if name not in how]
+    formats = [name for name in forms if name not in (*how, "model", "report")]
     if len(folders) > 1:
         raise InputError("folders by class hold copies or links, not both: run it twice")
     order = Order(
@@ -69,17 +70,21 @@ def export(
         pictures=not chosen["no_pictures"],
         folders=folders[0] if folders else None,
         folders_at=by_class(source.folder) if out is None else out / "by-class",
+        model="model" in forms,
+        report="report" in forms,
     )
     target = source.folder
     if order.folders_at is not None and folders:
         check_outside(order.folders_at, source.folder)
     if out is not None:
         target = new_folder(out)
-    elif formats:
+    elif set(forms) - set(how):
         target = beside(source)
     done = carry(source, order, target)
     for name, n in done.files.items():
         click.echo(f"{n:>10,}  {target / name}")
+    for name in done.others:
+        click.echo(f"{'':>10}  {target / name}")
     if done.by_class is not None:
         place, n, left_out = done.by_class
         click.echo(f"{n:>10,}  {place}")

@@ -24,21 +24,39 @@ __all__ = ["predict"]
 def predict(
     model: Path, data: str, out: Path, page: Any, channel: int | None, data_root: Path | None
 ) -> None:
-    """Classify the images of DATA with a run's model.
+    """Classify the images of DATA with a run's model, or with one that the page has saved.
 
     Images are read as those of the run: its page and channel are the defaults here.
 
-    RUN_OR_MODEL is the folder of a run or its model.safetensors; DATA is a folder, a parquet
-    or .npz file, or a name.
+    RUN_OR_MODEL is the folder of a run, its model.safetensors, or a model.handful of the page;
+    DATA is a folder, and for a run also a parquet or .npz file, or a name.
     """
-    from handful.bench.predict import predict as predict_it
     from handful.cli.console import say, watching
+    from handful.exports.model import is_page_model
+
+    if is_page_model(model):
+        _with_page_model(model, data, out)
+        return
+    from handful.bench.predict import predict as predict_it
 
     with watching() as progress:
         counts = predict_it(
             model, data, out=out, reading=given(page=page, channel=channel), data_root=data_root,
             progress=progress, say=say,
         )  # fmt: skip
+    _tell(counts, out)
+
+
+def _with_page_model(model: Path, folder: str, out: Path) -> None:
+    from handful.cli.console import say, watching
+    from handful.worker.naming import predict as name_them
+
+    with watching() as progress:
+        counts = name_them(model, folder, out=out, progress=progress, say=say)
+    _tell(counts, out)
+
+
+def _tell(counts: dict[str, int], out: Path) -> None:
     for name, count in counts.items():
         click.echo(f"{count:>8,}  {name}")
     click.echo(out)

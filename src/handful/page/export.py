@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -13,15 +13,15 @@ from pathlib import Path
 from handful.errors import InputError, StoreError
 from handful.exports import FORMS, Rows, write, write_folders
 from handful.exports.folders import How
-from handful.page.gathering import Choice, Live, Source, Still, about, label_rows
-from handful.page.project import Project
-from handful.page.schema import ExportDone, ExportOptions
+from handful.exports.model import MODEL_FILE
+from handful.page.gathering import Choice, Source, Still, about, label_rows
+from handful.page.reporting import model_file, report_file
 from handful.pool.ids import counted
-from handful.types import Event
 
-__all__ = ["Order", "Written", "beside", "by_class", "carry", "export", "new_folder"]
+__all__ = ["Order", "Written", "beside", "by_class", "carry", "fresh", "new_folder", "stamp"]
 
 _KEPT = 200_000  # rows
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Order:
     pictures: bool = True  # in parquet
     folders: How | None = None
     folders_at: Path | None = None
+    model: bool = False
+    report: bool = False
+    report_pictures: bool = False
 
 
 @dataclass
@@ -40,12 +43,14 @@ class Written:
     """Files by name with their rows; ``by_class``: the folder, pictures in it and left out."""
 
     files: dict[str, int] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)  # that hold no rows
     by_class: tuple[Path, int, int] | None = None
 
     @property
     def text(self) -> str:
         """``Written: labels.csv (20,000 rows).``"""
         names = [f"{name} ({counted(n, 'row')})" for name, n in self.files.items()]
+        names += self.others
         if self.by_class is not None:
             folder, pictures, _ = self.by_class
             names.append(f"{folder.name} ({counted(pictures, 'picture')})")
@@ -57,12 +62,27 @@ def carry(source: Source, order: Order, target: Path) -> Written:
 
     `StoreError` when the disk refuses; each file is whole or not there.
     """
-    told, done = about(source), Written()
-    rows = _gathered(source, order.choice)
+    try:
+        return _carried(source, order, target)
+    except BaseException:
+        if order.formats or order.model or order.report:
+            with suppress(OSError):  # an empty folder would say that something was written
+                target.rmdir()
+        raise
 
+
+def _carried(source: Source, order: Order, target: Path) -> Written:
+    told, done = about(source), Written()
+    if order.model:
+        model_file(source, target / MODEL_FILE, told.name)
+    rows = _gathered(source, order.choice)
     for form in dict.fromkeys(order.formats):
         n = write(form, target, rows, told, pictures=order.pictures)
         done.files |= {FORMS[form].file: n}
+    if order.report:
+        report_file(source, target / REPORT, told.name, pictures=order.report_pictures)
+    done.others = [name for name, wanted in ((MODEL_FILE, order.model), (REPORT, order.report))
+                   if wanted]  # fmt: skip
     if order.folders is not None:
         place = order.folders_at or by_class(source.folder)
         found = write_folders(place, rows, told, how=order.folders)
@@ -129,21 +149,3 @@ def fresh(base: Path, name: str) -> Path:
             ) from error
         return target
     raise StoreError(f"there are a thousand exports of this minute already: {name}")
-
-
-def export(project: Project, options: ExportOptions) -> ExportDone:
-    """Write what the page asked for; next to the pictures unless the folder is read-only."""
-    beside = options.get("where", "pictures") == "pictures" and not project.read_only
-    base = project.folder if beside else project.place
-    target = fresh(base, f"handful-export/{stamp()}")
-    choice = Choice(
-        states=options.get("states", True), open=options.get("open", False),
-        model=options.get("model_labels", True),
-    )  # fmt: skip
-    order = Order(options["formats"], choice, pictures=options.get("pictures", True))
-    done = carry(Live(project), order, target)
-    folder = target.relative_to(base).as_posix()
-    data = {"folder": folder, "files": done.files, "label_rev": project.rev}
-    with project.lock:
-        project.append([Event("export_made", f"export/{uuid.uuid4()}", data)])
-    return {"folder": folder, "files": done.files, "label_rev": project.rev}

@@ -6,7 +6,8 @@
     Still  its files, read only: while the page has them open as well, or nobody has
 
 What a person said counts first (audits once closed), then the model's suggestion: such a row
-keeps the state *open*, since nobody answered, with the source ``model`` and how sure it was.
+keeps the state *open* (or *later*), since nobody answered, with the source ``model`` and how sure
+it was; only where the model says none of these, it says so in the state.
 """
 
 from __future__ import annotations
@@ -27,15 +28,26 @@ from handful.book import LabelBook, Standing
 from handful.errors import InputError
 from handful.exports import About, LabelRow
 from handful.page.classes import KINDS, ClassList, fold
+from handful.page.learned import NONE_OF_THESE
 from handful.page.project import Project, other_place
 from handful.revisions import Revision
 from handful.store import read_events
 from handful.types import Array
 
-__all__ = ["Choice", "Facts", "Live", "Source", "Still", "about", "existing_place", "label_rows"]
+__all__ = [
+    "Choice",
+    "Facts",
+    "Live",
+    "Source",
+    "Still",
+    "about",
+    "existing_place",
+    "is_project",
+    "label_rows",
+]
 
 _BLOCK = 1_000  # rows looked up at a time: answers go on in between
-Guess: TypeAlias = tuple[int, float]  # class id (-1: none of these), how sure
+Guess: TypeAlias = tuple[int, float]  # class id or `NONE_OF_THESE`, how sure
 
 
 class Facts(NamedTuple):
@@ -72,6 +84,11 @@ class Source(Protocol):
     def derived(self) -> Path: ...
     @property
     def made(self) -> str: ...
+    @property
+    def problems(self) -> int:
+        """Files that cannot be read."""
+        ...
+
     def blocks(self) -> Iterator[list[tuple[Facts, Standing]]]:
         """All pictures by name, so many at a time."""
         ...
@@ -97,6 +114,11 @@ class Live:
     def made(self) -> str:
         return str(self.project.index.meta("made", ""))
 
+    @property
+    def problems(self) -> int:
+        cells = self.project.index.cells()
+        return sum(n for cell, n in cells if cell.presence == "unreadable")
+
     def blocks(self) -> Iterator[list[tuple[Facts, Standing]]]:
         index, after = self.project.index, None
         while True:
@@ -107,7 +129,7 @@ class Live:
                 for r in rows:
                     presence = index.cell(r.cell).presence
                     facts = Facts(r.path, r.sha256, presence, r.row, r.w, r.h)
-                    block.append((facts, self.book.standing(r.path, audited=True)))
+                    block.append((facts, _said(self.book, r.path)))
             yield block
             if len(rows) < _BLOCK:
                 return
@@ -135,6 +157,13 @@ class Still:
         found = self._asked("SELECT value FROM meta WHERE key = 'made'")
         return str(found[0][0]) if found else ""
 
+    @property
+    def problems(self) -> int:
+        found = self._asked(
+            "SELECT COUNT(*) FROM picture JOIN cell USING (cell) WHERE presence = 'unreadable'"
+        )
+        return int(found[0][0]) if found else 0
+
     def blocks(self) -> Iterator[list[tuple[Facts, Standing]]]:
         rows = self._asked(
             "SELECT path, sha256, presence, row, w, h FROM picture JOIN cell USING (cell)"
@@ -145,7 +174,7 @@ class Still:
             facts = [Facts(i, None, "here", -1, None, None) for i in self.book.images()]
         for start in range(0, len(facts), _BLOCK):
             some = facts[start : start + _BLOCK]
-            yield [(f, self.book.standing(f.path, audited=True)) for f in some]
+            yield [(f, _said(self.book, f.path)) for f in some]
 
     def _asked(self, question: str) -> list[tuple[Any, ...]]:
         path = self.derived / "index.sqlite"
@@ -154,6 +183,23 @@ class Still:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as file:
                 return file.execute(question).fetchall()
         return []
+
+
+def _said(book: LabelBook, path: str) -> Standing:
+    """What a person says of a picture; a blind answer that settles nothing leaves the label."""
+    said = book.standing(path, audited=True)
+    if said.source == "audit" and said.state in ("unsure", "later", "open"):
+        return book.standing(path)
+    return said
+
+
+def is_project(folder: Path) -> bool:
+    """Whether a folder was labelled on the page, or is where such work is kept."""
+    try:
+        place = existing_place(folder)
+    except InputError:
+        return False
+    return place != folder or any(e.id == "folder/0" for e in read_events(place / "book.sqlite"))
 
 
 def existing_place(folder: Path, chosen: Path | None = None) -> Path:
@@ -207,7 +253,7 @@ def _row(
         "sha256": facts.sha256,
         "class_id": id if id in names else None,
         "class": names.get(id),
-        "state": said.state,
+        "state": "none" if id == NONE_OF_THESE else said.state,
         "source": source,
         "confidence": None if guess is None else round(guess[1], 6),
         "round": said.round,
@@ -215,6 +261,7 @@ def _row(
         "person": (said.person or None) if answered else None,
         "time": at if answered else None,
         "row": facts.row,
+        "presence": facts.presence,
         "w": facts.w,
         "h": facts.h,
     }
@@ -236,7 +283,7 @@ class _Guesses:
         found: list[Guess | None] = []
         for place, id, share in zip(places.tolist(), top, p, strict=True):
             now = self.now.get(id)
-            found.append(None if place < 0 or now is None or share <= 0 else (now, share))
+            found.append(None if place < 0 or now is None else (now, share))
         return found
 
 
@@ -246,7 +293,7 @@ def _classes_now(classes: ClassList, model: Revision | None) -> dict[int, int]:
         return {}
     ids = np.unique(np.asarray(model["top"])).tolist()
     now = {id: classes.now(id) for id in ids if id >= 0}
-    return {-1: -1} | {id: c.id for id, c in now.items() if c is not None}
+    return {NONE_OF_THESE: NONE_OF_THESE} | {id: c.id for id, c in now.items() if c is not None}
 
 
 def about(source: Source) -> About:
