@@ -26,6 +26,6 @@ def project_of(tmp_path: Path) -> Iterator[Callable[[dict[str, bytes]], Project]
 
 @pytest.fixture(scope="session")
 def some_digits() -> tuple[dict[str, bytes], np.ndarray]:
-    """400 digits as files, and what they are."""
-    pixels, truth = digits(400)
+    """300 digits as files, and what they are."""
+    pixels, truth = digits(300)
     return {f"{i:04d}.png": png(one) for i, one in enumerate(pixels)}, truth

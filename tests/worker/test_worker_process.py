@@ -134,15 +134,15 @@ def test_killed_at_any_moment_it_leaves_whole_revisions(
 ) -> None:
     """Kills while it reads, groups, learns and draws; the last start makes everything."""
     files, truth = some_digits
+    files = dict(list(files.items())[:200])
     project = project_of(files)
     project.answer(list(files)[:80], truth[:80])
     said: set[str] = set()
-    for kind in ("pictures", "features", "groups", "model", "map"):
+    for kind in ("pictures", "features", "model", "map"):
         with running(project) as worker:
             worker.tell(images=len(files), complete=True)
-            while worker.hear("task")["task"]["name"] != kind and kind not in said:
-                if any("published" in line and line["published"] == "map" for line in worker.lines):
-                    break
+            while worker.hear("task")["task"]["name"] != kind:
+                pass
             worker.kill()
         for found in (project.newest(k) for k in revisions.KINDS):
             if found is not None:

@@ -26,13 +26,11 @@ def main() -> None:
         os.nice(max(0, NICE - os.nice(0)))
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     sys.stdout = sys.stderr  # nothing else may speak on the pipe
-    import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from handful.worker.voice import Ear, Voice
     from handful.worker.work import Worker
 
-    torch.set_num_threads(1)
     ear, voice = Ear(sys.stdin), Voice(out)
     with threadpool_limits(1):
         Worker(given.place, given.folder, ear, voice, follow=given.follow).run()

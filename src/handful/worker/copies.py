@@ -3,8 +3,8 @@
 ::
 
     candidates   the 8 nearest of each picture by its glance, 16 x 16 pixels
-    copies       glances differ by at most 6 levels (root mean square), and by at most 6.5 % of
-                 the contrast of the weaker; and the pictures have the same form within 4 %
+    copies       one is at most 6 levels lighter; else they differ by at most 6 levels (root mean
+                 square) and 6.5 % of the contrast of the weaker; same form within 4 %
     stack        a picture and its copies; each is a copy of the first
 
 Two pictures without contrast are copies only when they hold the same bytes.
@@ -34,9 +34,12 @@ BLOCK = 1 << 16
 def are_copies(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
     """Which pairs of glances ``(m, 768)`` show the same picture."""
     a, b = a.astype(np.float32), b.astype(np.float32)
-    apart = np.sqrt(np.square(a - b).mean(axis=1))
-    contrast = np.minimum(a.std(axis=1), b.std(axis=1))
-    found: NDArray[np.bool_] = (apart <= LEVELS) & (apart <= SHARE * contrast) & (contrast > FLAT)
+    gap = a - b
+    lighter = np.abs(gap.mean(axis=1))
+    apart, contrast = gap.std(axis=1), np.minimum(a.std(axis=1), b.std(axis=1))
+    found: NDArray[np.bool_] = (
+        (lighter <= LEVELS) & (apart <= LEVELS) & (apart <= SHARE * contrast) & (contrast > FLAT)
+    )
     return found
 
 

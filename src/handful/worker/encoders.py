@@ -22,21 +22,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from handful.errors import InputError
-from handful.features import FeatureOptions, FeatureSpace
 from handful.geometry import unit_rows
-from handful.latent import AutoEncoderOptions, LatentSpace
 from handful.pool import ArrayPool
 from handful.pool.decode import Layout
 from handful.progress import Progress
 from handful.rng import rng_for
 from handful.types import RowIds, Weights
 from handful.worker.pictures import Detail
+
+if TYPE_CHECKING:
+    from handful.latent import AutoEncoderOptions
 
 __all__ = [
     "SOURCES", "AutoEncoded", "Encoder", "Glance", "Pretrained", "Source", "Strokes",
@@ -55,6 +56,7 @@ PIXELS = 0.25  # weight of the pixels beside the strokes
 STRETCHED = 1.6  # longer pictures are not pressed into a square
 SIDE = 160
 MOSTLY = 0.95  # of a sample
+LATENT = 32  # numbers of an auto-encoder
 
 
 class Encoder(Protocol):
@@ -118,7 +120,7 @@ class Strokes:
 
     @property
     def width(self) -> int:
-        h, w = self._looked_at
+        h, w = self.looked_at
         return DIRECTIONS * (h // 2) * (w // 2) + self.height * self.across * self._channels
 
     @property
@@ -126,7 +128,7 @@ class Strokes:
         return 1 if self.gray else 3
 
     @property
-    def _looked_at(self) -> tuple[int, int]:
+    def looked_at(self) -> tuple[int, int]:
         scale = max(1.0, LEAST / max(self.height, self.across))
         return max(4, round(self.height * scale)), max(4, round(self.across * scale))
 
@@ -145,7 +147,7 @@ class Strokes:
 
     def encode(self, images: Pixels) -> Matrix:
         x = images.astype(np.float32) / 255
-        drawn = strokes(x.mean(axis=1), self._looked_at)
+        drawn = strokes(x.mean(axis=1), self.looked_at)
         plain = unit_rows(x.reshape(len(x), -1)).astype(np.float32)
         return np.concatenate([drawn, PIXELS * plain], axis=1)
 
@@ -162,6 +164,8 @@ class Pretrained:
     kind: ClassVar[str] = "backbone"
 
     def __init__(self, name: str = "lite0", batch: int = 16) -> None:
+        from handful.features import FeatureOptions, FeatureSpace  # torch: only where needed
+
         self.name, self.batch = name, batch
         self.space = FeatureSpace(
             FeatureOptions(features="backbone", backbone=name, image_size=SIDE)
@@ -197,18 +201,21 @@ class AutoEncoded:
     kind: ClassVar[str] = "autoencoder"
 
     def __init__(self, gray: bool, height: int, across: int, weights: Weights) -> None:
+        from handful.latent import LatentSpace
+
         self.gray, self.height, self.across, self.batch = gray, height, across, 256
-        self.options = AutoEncoderOptions(schedule="fast", embedding_dim=32)
-        self.space = LatentSpace(self.options)
+        self.space = LatentSpace(_latent())
         self.weights = weights
         self.space.load(weights)
-        self.width = self.options.embedding_dim
+        self.width = LATENT
 
     @staticmethod
     def train(small: Pixels, progress: Progress) -> Weights:
         """Weights from pictures ``(n, C, H, W) uint8``: at most 1,500 steps."""
+        from handful.latent import LatentSpace
+
         n, _, height, width = small.shape
-        space = LatentSpace(AutoEncoderOptions(schedule="fast", embedding_dim=32))
+        space = LatentSpace(_latent())
         layout = Layout(small.shape[1], (height, width), (height, width))
         space.attach(ArrayPool(small.transpose(0, 2, 3, 1), RowIds(n), layout))
         space.pretrain(rng_for(0, None, "auto-encoder"), progress)
@@ -235,6 +242,12 @@ class AutoEncoded:
 
     def state(self) -> Weights:
         return self.weights
+
+
+def _latent() -> AutoEncoderOptions:
+    from handful.latent import AutoEncoderOptions
+
+    return AutoEncoderOptions(schedule="fast", embedding_dim=LATENT)
 
 
 def strokes(x: Matrix, size: tuple[int, int]) -> Matrix:

@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 import stat
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -126,7 +127,8 @@ class Reader:
         self.suspects: dict[str, int] = {}
         self.unread: set[str] = set()  # contents that could not be read this time
         self.news: list[str] = []
-        self._note = (place / "in-hand").open("r+b" if (place / "in-hand").exists() else "w+b")
+        self._note = os.open(place / "in-hand", os.O_RDWR | os.O_CREAT, 0o644)
+        self.close = weakref.finalize(self, os.close, self._note)
         self._recall()
 
     def _recall(self) -> None:
@@ -134,7 +136,7 @@ class Reader:
             said = json.loads(self._suspects_at.read_text(encoding="utf-8"))
             self.suspects = {str(name): int(times) for name, times in said.items()}
         with suppress(ValueError):
-            content, _, path = self._note.read(1 << 16).rstrip(b"\0").decode("ascii").partition(" ")
+            content, _, path = os.read(self._note, 1 << 16).decode("ascii").partition(" ")
             if content:
                 self.suspects[content] = self.suspects.get(content, 0) + 1
                 self._remember()
@@ -147,10 +149,9 @@ class Reader:
             write_whole(self._suspects_at, json.dumps(self.suspects).encode())
 
     def _noted(self, text: bytes) -> None:
-        self._note.seek(0)
-        self._note.truncate()
-        self._note.write(text)
-        self._note.flush()
+        os.truncate(self._note, 0)
+        os.lseek(self._note, 0, os.SEEK_SET)
+        os.write(self._note, text)
 
     def out(self, content: str) -> bool:
         """Whether a content is left out."""
@@ -195,10 +196,6 @@ class Reader:
         handle = os.open(place, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(handle, "rb") as file:
             return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
-
-    def close(self) -> None:
-        """Close the note."""
-        self._note.close()
 
 
 class Detail(NamedTuple):
