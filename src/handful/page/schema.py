@@ -58,6 +58,10 @@ Presence: TypeAlias = Literal["here", "missing", "unreadable"]
 Source: TypeAlias = Literal[
     "initial", "oracle", "hand", "group", "accepted", "imported", "copied", "audit", "weak"
 ]
+LabelSource: TypeAlias = Literal[
+    "initial", "oracle", "hand", "group", "accepted", "imported", "copied", "audit", "weak",
+    "model",
+]  # fmt: skip
 Where: TypeAlias = Literal[
     "queue", "grid", "gallery", "picture", "history", "map", "review", "find", "border", "accept"
 ]
@@ -852,7 +856,7 @@ class Mistake(TypedDict):
 
     picture: Picture
     label: int | None
-    label_source: Source | Literal["model"]
+    label_source: LabelSource
     answer: int | None  # null: none of these
     settled: bool  # the label says now what the answer said
 
