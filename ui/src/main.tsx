@@ -1,21 +1,41 @@
 import { render, type JSX } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { api, Refused } from "./app/api";
 import { ModelContext, useApp } from "./app/context";
 import { listenToKeys } from "./app/keyboard";
+import { galleryOf } from "./app/gallery";
 import { Model } from "./app/model";
 import type { Screen as Name } from "./logic/address";
 import { Frame } from "./parts/Frame";
+import { Audit } from "./screens/Audit";
 import { Classes } from "./screens/Classes";
 import { Export } from "./screens/Export";
+import { Find } from "./screens/Find";
+import { Gallery } from "./screens/Gallery";
 import { History } from "./screens/History";
 import { Keys } from "./screens/Keys";
 import { Pictures } from "./screens/Pictures";
 import { Problems } from "./screens/Problems";
 import { Queue } from "./screens/Queue";
+import { Review } from "./screens/Review";
 
-const SCREENS: Partial<Record<Name, () => JSX.Element>> = {
-  queue: Queue, pictures: Pictures, classes: Classes, export: Export, problems: Problems,
+/** Few go to the map: its code comes when somebody does. */
+const Map = later(() => import("./screens/Map").then((found) => found.Map));
+
+function later(load: () => Promise<() => JSX.Element>): () => JSX.Element {
+  let Found: (() => JSX.Element) | null = null;
+  return function Later() {
+    const [, draw] = useState(0);
+    useEffect(() => {
+      if (!Found) void load().then((found) => { Found = found; draw(1); });
+    }, []);
+    return Found ? <Found /> : <main class="empty" aria-busy="true" />;
+  };
+}
+
+const SCREENS: Record<Name, () => JSX.Element> = {
+  gallery: Gallery, queue: Queue, pictures: Pictures, audit: Audit, review: Review,
+  map: Map, find: Find, classes: Classes, export: Export, problems: Problems,
   history: History, keys: Keys,
 };
 
@@ -33,7 +53,7 @@ function Work() {
   useEffect(() => {
     document.title = folder ? `${folder} – handful` : "handful";
   }, [folder]);
-  const Screen = SCREENS[screen] ?? Queue;
+  const Screen = SCREENS[screen];
   return (
     <Frame>
       <Screen key={screen} />
@@ -55,6 +75,7 @@ async function start(): Promise<void> {
   try {
     const model = new Model(await api.state());
     listenToKeys(model);
+    galleryOf(model); // hears from the start what becomes of groups
     model.start();
     render(<Page model={model} />, root);
   } catch (error) {

@@ -69,7 +69,7 @@ describe("what a press is", () => {
 });
 
 const PLACES = [
-  "gallery", "queue", "pictures", "audit", "review", "map", "find", "classes", "other",
+  "gallery", "queue", "pictures", "audit", "review", "map", "classes", "other",
 ] as const;
 
 describe("what a press does", () => {

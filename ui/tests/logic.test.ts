@@ -232,7 +232,7 @@ describe("the address", () => {
 
   it("takes nonsense for the queue without a filter", () => {
     expect(parse("#/nowhere?state=lost&class=x&mode=best")).toEqual({
-      screen: "queue", filter: {}, sort: "name", mode: "random",
+      screen: "queue", filter: {}, sort: "name", mode: "useful",
     });
     expect(parse("")).toMatchObject({ screen: "queue" });
     expect(parse("#/pictures?sort=luck").sort).toBe("name");

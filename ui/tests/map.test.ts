@@ -2,11 +2,11 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { LOOK_COLOURS, LOOKS } from "../src/logic/looks";
 import {
-  boxed, enclosed, EXTENT, fitted, inside, onMap, onScreen, panned, Squares, toward, zoomed,
+  apart, boxed, enclosed, EXTENT, fitted, inside, onMap, onScreen, panned, Squares, toward, zoomed,
   type Points, type Spot,
 } from "../src/logic/plane";
 import {
-  countOn, draw, OPEN, PAINTS, pixel, PLAIN, sizeFor, stampOf, type Palette,
+  countOn, draw, mixed, OPEN, PAINTS, pixel, PLAIN, sizeFor, stampOf, type Palette,
 } from "../src/logic/raster";
 
 /** A generator of its own, so that a failure shows the same numbers again. */
@@ -133,6 +133,17 @@ describe("what is near", () => {
   });
 });
 
+describe("pictures in place of points", () => {
+  it("never lie over each other, and leave out none that has room", () => {
+    const next = random(9);
+    const spots = Array.from({ length: 400 }, () => ({ x: next() * 600 - 50, y: next() * 400 - 50 }));
+    const kept = apart(spots, 52);
+    const meet = (a: Spot, b: Spot) => Math.abs(a.x - b.x) < 52 && Math.abs(a.y - b.y) < 52;
+    kept.forEach((a, i) => expect(kept.slice(i + 1).some((b) => meet(a, b))).toBe(false));
+    for (const spot of spots) expect(kept.some((k) => meet(k, spot))).toBe(true);
+  });
+});
+
 describe("the view", () => {
   const whole = fitted(1000, 600);
 
@@ -165,7 +176,7 @@ describe("the view", () => {
 
 describe("drawing", () => {
   const palette: Palette = {
-    fill: Uint32Array.from({ length: PAINTS }, (_, i) => 1000 + i), edge: 1, chosen: 2, focus: 3,
+    fill: Uint32Array.from({ length: PAINTS }, (_, i) => 1000 + i), edge: new Uint32Array(PAINTS).fill(1), chosen: 2, focus: 3,
   };
   const sheet = (width: number, height: number) =>
     ({ pixels: new Uint32Array(width * height), width, height });
@@ -209,6 +220,8 @@ describe("drawing", () => {
 
   it("takes the colours of the style sheet, byte by byte", () => {
     expect(pixel("#0072b2").toString(16)).toBe("ffb27200");
+    expect(mixed(pixel("#000000"), pixel("#ffffff"), 0.5).toString(16)).toBe("ff808080");
+    expect(mixed(pixel("#0072b2"), pixel("#ffffff"), 0)).toBe(pixel("#0072b2"));
     const css = readFileSync("src/styles/theme.css", "utf8");
     LOOK_COLOURS.forEach((colour, i) => expect(css).toContain(`.look-${i + 1} { --look: ${colour};`));
   });

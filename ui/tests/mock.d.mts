@@ -1,4 +1,4 @@
-import type { ClassInfo, Picture, Problem } from "../src/api.types";
+import type { ClassInfo, Likely, Picture, Problem } from "../src/api.types";
 
 export interface MockServer {
   pictures: Picture[];
@@ -8,10 +8,17 @@ export interface MockServer {
   up: boolean;
   scanning: boolean;
   tasks: unknown[];
+  groups: { id: string; ids: string[]; aside: string | null; likely: Likely | null }[];
+  near: string[][];
+  groupsRev: number;
+  modelRev: number;
+  firstLook: number;
+  regroup: (groups: number[][]) => void;
   handle: (method: string, address: string, body: unknown) => { status: number; body: unknown };
   add: (found: Picture[]) => void;
 }
 
 export function mockServer(options?: {
-  names?: number; problems?: Problem[]; firstVisit?: boolean; folder?: string;
+  names?: number; problems?: Problem[]; firstVisit?: boolean; folder?: string; groups?: number[][];
+  near?: string[][]; firstLook?: number; modelRev?: number;
 }): MockServer;

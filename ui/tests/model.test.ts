@@ -109,7 +109,10 @@ describe("answering", () => {
 
   it("keeps the picture in view when one behind or before it is left out", () => {
     const entry = (id: string, done = false): queue.Entry => (
-      { id, v: null, w: null, h: null, answer: done ? { event: `${id}.1`, class: 0 } : null }
+      {
+        id, v: null, w: null, h: null, answer: done ? { event: `${id}.1`, class: 0 } : null,
+        blind: false, model_rev: 0,
+      }
     );
     const line = { entries: [entry("a", true), entry("b"), entry("c"), entry("d")], at: 2 };
     expect(queue.current(queue.without(line, "d"))?.id).toBe("c");
@@ -252,5 +255,85 @@ describe("trouble", () => {
     server.up = false;
     expect(await make("b")).toBeNull();
     expect(model.now.note?.text).toMatch(/Nothing was changed/);
+  });
+});
+
+describe("first look and suggestions", () => {
+  const events = () =>
+    server.requests.filter((r) => r.path === "/events").flatMap((r) => r.body as Record<string, unknown>[]);
+  const hear = (kind: string) => (model as unknown as { hear: (news: unknown) => void }).hear({
+    kind, data: { model_rev: server.modelRev, groups_rev: 0, map_rev: 0, features: null, first_look: server.modelRev === 0 },
+  });
+  const suggest = (p: number) => {
+    server.modelRev += 1;
+    for (const picture of server.pictures) picture.sug = { class: 0, p, words: "fairly sure" };
+    hear("model");
+  };
+
+  it("sends blind answers to the audit, then ordinary ones", async () => {
+    await begin({ names: 30, firstLook: 3 });
+    for (let i = 0; i < 5; i++) model.answer(model.named("x"));
+    await settled();
+    expect(events().map((e) => e["kind"])).toEqual([...Array(3).fill("audit_answered"), "labelled", "labelled"]);
+    expect(events()[0]).toMatchObject({ image: "p0", name: "x" });
+    expect(model.counts).toMatchObject({ by_you: 5, open: 25 });
+    model.answer({ state: "unsure" });
+    expect(model.undoText).toBe("1 image set to unsure");
+    await settled();
+  });
+
+  it("puts a blind picture off as any other, and takes a blind answer back", async () => {
+    await begin({ names: 30, firstLook: 5 });
+    model.answer({ state: "later" });
+    await settled();
+    expect(events()[0]).toMatchObject({ kind: "state_set", state: "later" });
+    model.answer(model.named("x"));
+    model.undo();
+    await settled();
+    expect(inView()).toBe("p1");
+    expect(model.counts).toMatchObject({ by_you: 0, open: 30, later: 1 });
+  });
+
+  it("keeps the picture in view when the first suggestions come, and shows them on the next", async () => {
+    await begin({ names: 60, firstLook: 50 });
+    model.answer(model.named("x"));
+    await settled();
+    suggest(0.9);
+    await vi.waitFor(() => expect(model.now.served.mode).toBe("useful"));
+    expect(inView()).toBe("p1");
+    expect(queue.current(model.now.line)).toMatchObject({ blind: true });
+    expect(queue.current(model.now.line)).not.toHaveProperty("sug");
+    model.answer({ class: 0 });
+    expect(queue.current(model.now.line)).toMatchObject({ blind: false, model_rev: 1, sug: { class: 0 } });
+    await settled();
+  });
+
+  it("leaves a blind picture for the suggestions when asked to", async () => {
+    await begin({ names: 60, firstLook: 50 });
+    suggest(0.9);
+    await vi.waitFor(() => expect(model.now.served.mode).toBe("useful"));
+    await model.showNewer();
+    expect(queue.current(model.now.line)).toMatchObject({ blind: false });
+  });
+
+  it("says with each answer what was suggested, how sure, and whether it was seen", async () => {
+    await begin({ names: 30, modelRev: 2 });
+    suggest(0.85);
+    await vi.waitFor(() => expect(model.now.line.entries.at(-1)!.model_rev).toBe(3));
+    for (let i = 0; i < 5; i++) model.answer(model.named("x"));
+    model.set({ hide: true });
+    model.answer({ state: "none" });
+    await settled();
+    expect(events()[4]!["suggestion"]).toEqual({ class: 0, p: 0.85, model_rev: 3, shown: true });
+    expect(events()[5]!["suggestion"]).toMatchObject({ shown: false });
+    expect(events()[0]).not.toHaveProperty("suggestion"); // it was in view before there was one
+  });
+
+  it("renews what is not reached, but for the three pictures that are loaded", async () => {
+    await begin({ names: 60, modelRev: 1 });
+    suggest(0.9);
+    await vi.waitFor(() => expect(model.now.line.entries.at(-1)!.model_rev).toBe(2));
+    expect(model.now.line.entries.slice(0, 6).map((e) => e.model_rev)).toEqual([1, 1, 1, 1, 2, 2]);
+    expect(inView()).toBe("p0");
   });
 });

@@ -87,7 +87,7 @@ describe("counts before the server has said them", () => {
   it("move a picture from class to class", () => {
     const one = (id: number, pictures: number): ClassInfo => ({
       id, name: String(id), key: null, look: 0, archived: false, merged_into: null, pictures,
-      by_you: pictures, in_groups: 0, by_model: 0,
+      by_you: pictures, in_groups: 0, by_model: 0, guide: { text: "", examples: [], nots: [] },
     });
     const classes = withClassChanges([one(0, 3), one(1, 0), one(2, 5)], [
       { from: all[5]!, to: { state: "labelled", class: 1 } },
@@ -123,7 +123,7 @@ describe("the settings that the browser keeps", () => {
 
   it("come back field by field", () => {
     const kept = {
-      theme: "dark", text: "large", tile: 192,
+      theme: "dark", text: "large", tile: 192, hide: true,
       bindings: { own: { unsure: ["m"], none: "n", later: [1] }, single: false },
     };
     expect(loaded(JSON.stringify(kept))).toEqual({

@@ -1,8 +1,12 @@
 /** The only place that talks to the server: this computer's, and no other. */
 
 import type {
-  ClassChange, ClassMade, Detail, ExportDone, ExportOptions, Failure, Filter, History, NewClass,
-  Page, Problems, Queue, RescanStarted, State,
+  Accept, AcceptAsked, AcceptCheck, AcceptChecked, AcceptPreview, Accepted, AlikeAsked, Alikes,
+  Aside, Audit, AuditResult, ClassChange, ClassMade, Confusion, Detail, ExportChoices, ExportDone,
+  ExportOptions, ExportShown, Failed, Failure, Filter, GroupAct, GroupMerge, Groups,
+  GroupsChanged, History, ImportAsked, ImportDone, ImportPart, ImportPartDone, ImportPreview,
+  ImportWanted, MapIds, Mistakes, NewClass, Page, Problems, Queue, RegroupStarted, RescanStarted,
+  Review, Settings, SettingsChange, State,
 } from "../api.types";
 import type { Reply } from "../logic/outbox";
 
@@ -65,6 +69,15 @@ export const api = {
   image: (id: string) => must<Detail>("GET", `/images/${id}`),
   queue: (n: number, mode: string, cursor: string | null) =>
     must<Queue>("GET", `/queue${query({ n, mode, cursor })}`),
+  groups: (cursor: string | null, limit: number, done = false) =>
+    must<Groups>("GET", `/groups${query({ cursor, limit, done: done ? "yes" : null })}`),
+  halveGroup: (id: string, body: GroupAct) =>
+    must<GroupsChanged>("POST", `/groups/${id}/halve`, body),
+  asideGroup: (id: string, body: Aside) =>
+    must<GroupsChanged>("POST", `/groups/${id}/aside`, body),
+  mergeGroups: (body: GroupMerge) => must<GroupsChanged>("POST", "/groups/merge", body),
+  regroup: () => must<RegroupStarted>("POST", "/groups/regroup", {}),
+  settings: (body: SettingsChange) => must<Settings>("PATCH", "/settings", body),
   history: (cursor: string | null) => must<History>("GET", `/history${query({ cursor, limit: 50 })}`),
   newClass: (body: NewClass) => must<ClassMade>("POST", "/classes", body),
   changeClass: (id: number, body: ClassChange) => must<ClassMade>("PATCH", `/classes/${id}`, body),
@@ -74,8 +87,54 @@ export const api = {
     must<ClassMade>("POST", `/classes/${id}/archive`, body),
   problems: (cursor: string | null) => must<Problems>("GET", `/problems${query({ cursor })}`),
   rescan: (ids?: string[]) => must<RescanStarted>("POST", "/rescan", ids ? { ids } : {}),
-  export: (options: ExportOptions) => must<ExportDone>("POST", "/export", options),
 };
+
+/** What leaves as files, and labels that come in from one. */
+export const carrying = {
+  choices: () => must<ExportChoices>("GET", "/export"),
+  export: (options: ExportOptions) => must<ExportDone>("POST", "/export", options),
+  show: () => must<ExportShown>("POST", "/export/show", {}),
+  part: (part: ImportPart) => must<ImportPartDone>("POST", "/import/part", part),
+  preview: (wanted: ImportWanted) => must<ImportPreview>("POST", "/import/preview", wanted),
+  import: (asked: ImportAsked) => must<ImportDone>("POST", "/import", asked),
+};
+
+/** What is asked when the work is checked, and when alike pictures are looked for. */
+export const checks = {
+  audit: () => must<Audit>("GET", "/audit"),
+  closeAudit: (id: string) => must<AuditResult>("POST", "/audit/close", { id }),
+  moreAudit: (id: string) => must<Audit>("POST", "/audit/more", { id }),
+  mistakes: () => must<Mistakes>("GET", "/audit/mistakes"),
+  review: (kind: string, cursor: string | null, limit: number) =>
+    must<Review>("GET", `/review${query({ kind, cursor, limit })}`),
+  confusion: () => must<Confusion>("GET", "/confusion"),
+  preview: (body: AcceptAsked) => must<AcceptPreview>("POST", "/accept/preview", body),
+  checked: (body: AcceptCheck) => must<AcceptChecked>("POST", "/accept/check", body),
+  accept: (body: Accept) => must<Accepted>("POST", "/accept", body),
+  like: (body: AlikeAsked) => must<Alikes>("POST", "/like", body),
+  mapIds: (start: number, rev: number) => must<MapIds>("GET", `/map/ids${query({ start, rev })}`),
+  map: (rev: number, part: "labels" | null): Promise<ArrayBuffer> =>
+    bytes(`/map${query({ rev, part })}`),
+};
+
+async function bytes(path: string): Promise<ArrayBuffer> {
+  let response: Response;
+  try {
+    response = await fetch(PREFIX + path, { credentials: "same-origin", cache: "no-store" });
+  } catch (error) {
+    throw new Unreachable(String(error));
+  }
+  if (!response.ok) {
+    const { error } = (await response.json().catch(() => ({}))) as Partial<Failed>;
+    throw new Refused(response.status, error ?? { id: "", text: `Refused (${response.status}).` });
+  }
+  return response.arrayBuffer();
+}
+
+/** Why something did not work, in words for the person. */
+export function complaint(error: unknown): string {
+  return error instanceof Refused ? error.message : "handful is not running. Nothing was changed.";
+}
 
 export type Side = 96 | 192 | 384;
 

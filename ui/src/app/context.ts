@@ -1,7 +1,7 @@
 /** The model for every part of the page, and the keys that the screen in view answers to. */
 
 import { createContext } from "preact";
-import { useContext, useEffect, useRef } from "preact/hooks";
+import { useContext, useLayoutEffect, useRef } from "preact/hooks";
 import type { Meaning } from "../logic/keys";
 import type { App, Model } from "./model";
 import { usePart } from "./observable";
@@ -25,7 +25,7 @@ const answerers: Answerer[] = [];
 export function useKeys(answer: Answerer): void {
   const latest = useRef(answer);
   latest.current = answer;
-  useEffect(() => {
+  useLayoutEffect(() => { // at once: a key pressed when the screen shows is for this screen
     const mine: Answerer = (meaning) => latest.current(meaning);
     answerers.push(mine);
     return () => {

@@ -1,8 +1,10 @@
 /** Listens to keys for the whole page and hands each to who can do something with it. */
 
 import type { Screen } from "../logic/address";
+import { cellOf } from "../logic/checks";
 import { chordOf, meaningOf, MOVES, type Place } from "../logic/keys";
 import { askScreens } from "./context";
+import { findLike, pinFocused } from "./focused";
 import type { Model } from "./model";
 
 export const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
@@ -15,10 +17,12 @@ const GO: Record<string, Screen> = {
 };
 
 const PLACES: ReadonlySet<string> = new Set([
-  "gallery", "queue", "pictures", "audit", "review", "map", "find", "classes",
+  "gallery", "queue", "pictures", "audit", "review", "map", "classes",
 ]);
 
-export function placeOf(screen: Screen): Place {
+/** Which keys hold: a grid has those of Pictures, wherever it was opened from. */
+export function placeOf({ screen, part }: { screen: Screen; part?: string }): Place {
+  if (screen === "find" || part === "grid" || cellOf(part ?? "")) return "pictures";
   return PLACES.has(screen) ? (screen as Place) : "other";
 }
 
@@ -32,7 +36,7 @@ export function listenToKeys(model: Model): () => void {
       event.preventDefault();
       return model.begin();
     }
-    const meaning = meaningOf(chord, placeOf(address.screen), model.classes, settings.bindings);
+    const meaning = meaningOf(chord, placeOf(address), model.classes, settings.bindings);
     if (!meaning) return;
     const held = "move" in meaning || ("command" in meaning && HELD.has(meaning.command));
     if (event.repeat && !held) return event.preventDefault();
@@ -50,6 +54,8 @@ function act(model: Model, meaning: NonNullable<ReturnType<typeof meaningOf>>): 
     model.visit({ screen });
     return true;
   }
+  if (meaning.command === "like") return findLike(model);
+  if (meaning.command === "pin") return pinFocused(model);
   if (meaning.command === "undo") {
     model.undo();
     return true;

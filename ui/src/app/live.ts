@@ -9,9 +9,12 @@ import { stream } from "./api";
 export type News =
   | { kind: "up" }
   | { kind: "down" }
-  | { kind: "counts" | "classes" | "task" | "problems" | "scan" | "resync"; data: unknown };
+  | { kind: (typeof KINDS)[number]; data: unknown };
 
-const KINDS = ["counts", "classes", "task", "problems", "scan", "resync"] as const;
+const KINDS = [
+  "counts", "classes", "task", "problems", "scan", "resync", "model", "groups", "map", "features",
+  "advice",
+] as const;
 const POLL = 3000;
 const AGAIN = 2000;
 

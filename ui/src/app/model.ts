@@ -1,8 +1,8 @@
 /** The page as it stands, and everything a person can do to it. */
 
 import type {
-  Answered, ClassInfo, ClassMade, Counts, Done, HistoryLine, State, StreamCounts, StreamTasks,
-  Undone,
+  Advice, Answered, ClassInfo, ClassMade, Counts, Done, HistoryLine, Likely, Shown, State,
+  StreamCounts, StreamLearned, StreamTasks, Undone,
 } from "../api.types";
 import { format, parse, type Address } from "../logic/address";
 import { freeKey } from "../logic/keys";
@@ -12,7 +12,7 @@ import { withChanges, withClassChanges, type Change, type Standing } from "../lo
 import { Pace } from "../logic/pace";
 import * as queue from "../logic/queue";
 import * as texts from "../logic/texts";
-import { api, Refused } from "./api";
+import { api, complaint, Refused } from "./api";
 import { listen, type News } from "./live";
 import { Observable } from "./observable";
 import { dress, load, save, type Settings } from "./settings";
@@ -32,7 +32,7 @@ export interface App {
   address: Address;
   settings: Settings;
   line: queue.Line;
-  served: { mode: string; cursor: string | null; over: boolean; loading: boolean };
+  served: Served;
   order: readonly string[]; // events of this page, as answered
   provisional: readonly ClassInfo[]; // typed here, not yet known to the server
   overlay: ReadonlyMap<string, Standing>; // pictures answered here, as they are now
@@ -42,12 +42,24 @@ export interface App {
   reload: number; // counts up when pictures on screen must be asked for again
 }
 
+/** What the queue is served, and how far. */
+export interface Served {
+  mode: string; // as the server is asked
+  cursor: string | null;
+  over: boolean;
+  loading: boolean;
+  rest: number; // pictures that counted as left when the last pass was over
+}
+
+const UNSERVED: Served = { mode: "", cursor: null, over: false, loading: false, rest: 0 };
+
 /** What an answer is about: a picture with what is known of it. */
 export interface Subject {
   id: string;
   state?: string;
   class?: number | null;
   source?: string | null;
+  sure?: boolean;
 }
 
 export type Reply = { class: number } | { name: string } | { state: string };
@@ -73,6 +85,8 @@ const SERVE = 40;
 const LOW = 25; // fetch more when fewer are ahead: no key outruns the queue
 const AGAIN = 1000; // ms until an ended queue looks whether more has come
 const FLASH = 120; // ms
+const NEAR = 3; // pictures behind the one in view that are loaded already
+const SURE = 0.8; // from here on the suggestion of an open picture counts
 const REFRESH = 1500; // ms after the last answer, for exact counts of classes
 
 export class Model {
@@ -85,6 +99,7 @@ export class Model {
   private held: StreamCounts | null = null;
   private shownSince = performance.now();
   private nextProvisional = -1;
+  private looked = false; // all blind pictures of the first look were asked
   private flashing: ReturnType<typeof setTimeout> | undefined;
   private refreshing: ReturnType<typeof setTimeout> | undefined;
 
@@ -93,8 +108,8 @@ export class Model {
     dress(settings, document.documentElement);
     this.app = new Observable<App>({
       state, shut, status: { waiting: 0, connected: true, refused: null }, live: true,
-      note: null, said: "", address: parse(location.hash), settings,
-      line: queue.EMPTY, served: { mode: "", cursor: null, over: false, loading: false },
+      note: null, said: "", address: addressOf(location.hash, state), settings,
+      line: queue.EMPTY, served: UNSERVED,
       order: [], provisional: [], overlay: new Map(), waiting: [], started: false, flash: "",
       reload: 0,
     });
@@ -109,7 +124,10 @@ export class Model {
 
   /** Begins to listen and sends what an earlier page has left. */
   start(): () => void {
-    const onHash = () => this.go(parse(location.hash));
+    const onHash = () => {
+      const address = addressOf(location.hash, this.now.state);
+      if (format(address) !== format(this.now.address)) this.go(address);
+    };
     window.addEventListener("hashchange", onHash);
     window.addEventListener("online", () => this.outbox.retry());
     const live = listen((news) => this.hear(news), () => this.refresh());
@@ -127,8 +145,10 @@ export class Model {
 
   // ---------------------------------------------------------------- where one is
 
+  /** Goes there at once: the next key is meant for the screen that it leads to. */
   visit(address: Partial<Address> & { screen: Address["screen"] }): void {
     location.hash = format(address);
+    this.go(addressOf(location.hash, this.now.state));
   }
 
   private go(address: Address): void {
@@ -139,15 +159,25 @@ export class Model {
   private enter(address: Address): void {
     if (address.screen !== "queue") return;
     this.shownSince = performance.now();
-    const { served, line } = this.now;
-    if (served.mode !== address.mode) {
-      if (served.mode) this.lines.set(served.mode, line);
-      this.app.set({
-        line: this.lines.get(address.mode) ?? queue.EMPTY,
-        served: { mode: address.mode, cursor: null, over: false, loading: false },
-      });
-    }
+    this.ask(this.modeOf(address));
     void this.serve();
+  }
+
+  /** What the server is asked for: while there are no suggestions, pictures for a blind answer. */
+  private modeOf(address: Address): string {
+    if (address.mode !== "useful") return address.mode;
+    return this.now.state?.first_look && !this.looked ? "first" : "useful";
+  }
+
+  private ask(mode: string): void {
+    const { served, line } = this.now;
+    if (served.mode === mode) return;
+    const same = OPEN.has(mode) && OPEN.has(served.mode); // one line of open pictures
+    if (served.mode && !same) this.lines.set(lineOf(served.mode), line);
+    this.app.set({
+      line: same ? line : (this.lines.get(lineOf(mode)) ?? queue.EMPTY),
+      served: { ...UNSERVED, mode },
+    });
   }
 
   // ---------------------------------------------------------------- what there is
@@ -186,22 +216,53 @@ export class Model {
     const entry = queue.current(this.now.line);
     if (!entry) return;
     const before = this.now.overlay.get(entry.id);
+    const { mode } = this.now.served;
+    const sure = (entry.sug?.p ?? 0) >= SURE;
     const subject: Subject = before
       ? { id: entry.id, ...before }
-      : { id: entry.id, state: this.now.served.mode === "random" ? "open" : this.now.served.mode };
+      : { id: entry.id, state: OPEN.has(mode) ? "open" : mode, sure, class: sure ? entry.sug!.class : null };
     const ms = Math.round(performance.now() - this.shownSince);
-    const event = this.decide([subject], reply, "queue", ms);
+    const event = entry.blind
+      ? this.answerBlind(entry, reply, ms)
+      : this.decide([subject], reply, "queue", ms, entry.sug ? this.shownWith(entry.sug, entry.model_rev) : undefined);
     if (!event) return;
     this.pace.add(ms);
     const given: queue.Given = { event, ...this.described(reply) };
     this.app.set({ line: queue.answered(this.now.line, given), order: [...this.now.order, event] });
     this.shownSince = performance.now();
-    this.glow("class" in reply ? `class-${reply.class}` : "state" in reply ? reply.state : "");
+    this.glowFor(reply);
     void this.serve();
   }
 
+  /** An answer that nothing could lead: it counts for the audit and never trains. */
+  private answerBlind(entry: queue.Entry, reply: Reply, ms: number): string | null {
+    const { class: id, name, state } = this.described(reply);
+    if (state === "open" || state === "later") {
+      return this.decide([{ id: entry.id, state: "open" }], reply, "queue", ms);
+    }
+    const target = state ? { state } : id !== undefined && id >= 0 ? { class: id } : { name };
+    const to: Standing = state
+      ? { state, class: null }
+      : { state: "labelled", class: id ?? null, source: "audit" };
+    const from: Standing = entry.answer
+      ? { state: entry.answer.state ?? "labelled", class: entry.answer.class ?? null, source: "audit" }
+      : { state: "open", class: null };
+    return this.submit({
+      body: { kind: "audit_answered", image: entry.id, ...target, ms },
+      text: texts.answered(1, state ? { state } : { name: name ?? "" }),
+      changes: [{ from, to }],
+    });
+  }
+
+  /** What was shown beside what is answered, as it goes into the book. */
+  shownWith(sug: Likely, model_rev: number = this.now.state?.model_rev ?? 0): Shown {
+    return { class: sug.class, p: sug.p, model_rev, shown: !this.now.settings.hide };
+  }
+
   /** One decision on one or many pictures; the id of its event. */
-  decide(subjects: readonly Subject[], reply: Reply, from: string, ms?: number): string | null {
+  decide(
+    subjects: readonly Subject[], reply: Reply, from: string, ms?: number, suggestion?: Shown,
+  ): string | null {
     const { state } = this.now;
     const tooMany = texts.tooMany(subjects.length);
     if (!state || subjects.length === 0 || tooMany) {
@@ -214,10 +275,13 @@ export class Model {
       : { state: "labelled", class: id ?? null, source: "hand" };
     const ids = subjects.map((s) => s.id);
     return this.submit({
-      body: { ...answerTo(ids, this.described(reply)), from, ...(ms === undefined ? {} : { ms }) },
+      body: { ...answerTo(ids, this.described(reply)), from, ...(ms === undefined ? {} : { ms }), ...(suggestion ? { suggestion } : {}) },
       text: texts.answered(ids.length, set ? { state: set } : { name: name ?? "" }),
       changes: subjects.map((s) => ({
-        from: { state: s.state ?? "open", class: s.class ?? null, source: s.source ?? null },
+        from: {
+          state: s.state ?? "open", class: s.class ?? null, source: s.source ?? null,
+          sure: s.sure ?? false,
+        },
         to: target,
       })),
       overlay: new Map(ids.map((picture) => [picture, target])),
@@ -247,6 +311,7 @@ export class Model {
     const provisional: ClassInfo = {
       id: this.nextProvisional--, name, key: freeKey(this.classes), look: -1,
       archived: false, merged_into: null, pictures: 0, by_you: 0, in_groups: 0, by_model: 0,
+      guide: { text: "", examples: [], nots: [] },
     };
     this.app.set({ provisional: [...this.now.provisional, provisional] });
     return { class: provisional.id };
@@ -305,16 +370,26 @@ export class Model {
   /** Asks for more pictures while few are ahead. */
   async serve(): Promise<void> {
     const { served, line } = this.now;
-    if (served.loading || served.over || queue.ahead(line) >= LOW) return;
+    const first = served.mode === "first"; // it grows while pictures are found: ask it anew
+    if (served.loading || (served.over && !first) || queue.ahead(line) >= LOW) return;
     this.app.set({ served: { ...served, loading: true } });
     try {
-      const reply = await api.queue(SERVE, served.mode, served.cursor);
+      const reply = await api.queue(SERVE, served.mode, first && served.over ? null : served.cursor);
       if (this.now.served.mode !== served.mode) return;
       const waited = queue.current(this.now.line) === null;
-      const grown = queue.grown(this.now.line, reply.items);
+      const grown = queue.grown(this.now.line, reply.items, reply);
       const over = reply.next === null;
-      this.app.set({ line: grown, served: { ...served, cursor: reply.next, over, loading: false } });
+      const few = queue.ahead(grown) <= 1 || !this.now.state?.scanning;
+      this.looked ||= first && (!reply.blind || (over && few));
+      const mode = first && this.looked ? "useful" : served.mode;
+      const rest = over ? Math.max(0, this.leftToAsk() - queue.unanswered(grown)) : 0;
+      this.app.set({
+        line: grown,
+        served: mode === served.mode
+          ? { mode, cursor: reply.next, over, loading: false, rest } : { ...UNSERVED, mode },
+      });
       if (waited) this.shownSince = performance.now();
+      if (mode !== served.mode) return void this.serve();
       if (!over && queue.ahead(grown) < LOW) void this.serve();
       // News that came meanwhile found the queue busy: look again.
       if (over) setTimeout(() => this.topUp(), AGAIN);
@@ -328,13 +403,40 @@ export class Model {
   /** Begins the pass anew where more is open than stands in the line: pictures were found since
    *  the last one was served, or some were made open again. */
   private topUp(): void {
-    const { served, line, state } = this.now;
-    if (!served.over || served.loading || !state) return;
-    const { open, later, unsure } = withChanges(state.counts, this.changes());
-    const left = { random: open - later, later, unsure }[served.mode] ?? 0;
-    if (left <= queue.unanswered(line)) return;
+    const { served, line } = this.now;
+    if (!served.over || served.loading) return;
+    if (this.leftToAsk() <= queue.unanswered(line) + served.rest) return;
     this.app.set({ served: { ...served, cursor: null, over: false } });
     if (this.now.address.screen === "queue") void this.serve();
+  }
+
+  /** How many pictures count as left in the mode that is served. */
+  private leftToAsk(): number {
+    const { open, by_model, later, unsure } = this.counts ?? NOTHING;
+    const { mode } = this.now.served;
+    return mode === "later" ? later : mode === "unsure" ? unsure : open + by_model - later;
+  }
+
+  /** Suggestions are newer: the picture in view stays, and those that are loaded already. */
+  private async renew(near: number): Promise<void> {
+    const mode = this.modeOf(this.now.address);
+    if (mode !== "useful" || !OPEN.has(this.now.served.mode)) return;
+    try {
+      const reply = await api.queue(SERVE, mode, null);
+      const line = queue.renewed(this.now.line, reply.items, reply, near);
+      this.app.set({ line, served: { ...UNSERVED, mode, cursor: reply.next, over: reply.next === null } });
+    } catch {
+      // The next news asks again; what is in the line can be answered meanwhile.
+    }
+  }
+
+  /** Goes to what the newest suggestions are about, also where a blind picture is in view. */
+  async showNewer(): Promise<void> {
+    await this.renew(0);
+    const entry = queue.current(this.now.line);
+    if (entry?.blind && entry.answer === null) this.app.set({ line: queue.without(this.now.line, entry.id) });
+    this.shownSince = performance.now();
+    void this.serve();
   }
 
   // ---------------------------------------------------------------- classes
@@ -381,6 +483,18 @@ export class Model {
     this.shownSince = performance.now();
   }
 
+  /** Takes over what a request of its own has changed: what undo would take, and the revision. */
+  acted(made: { label_rev: number; undo: Done | null; redo: Done | null }): void {
+    const { label_rev, undo, redo } = made;
+    this.app.set({ state: { ...this.now.state!, label_rev, undo, redo } });
+    this.soon(REFRESH);
+  }
+
+  /** Says why a request was refused. */
+  refuse(error: unknown): void {
+    this.tell(complaint(error), "careful");
+  }
+
   async refresh(): Promise<void> {
     const state = await api.state();
     if (state.label_rev < (this.now.state?.label_rev ?? 0)) return;
@@ -414,6 +528,11 @@ export class Model {
   private soon(ms: number): void {
     clearTimeout(this.refreshing);
     this.refreshing = setTimeout(() => void this.refresh().catch(() => undefined), ms);
+  }
+
+  /** Lights the key of an answer for a moment. */
+  glowFor(reply: Reply): void {
+    this.glow("class" in reply ? `class-${reply.class}` : "state" in reply ? reply.state : "");
   }
 
   private glow(what: string): void {
@@ -508,6 +627,8 @@ export class Model {
     }
     if (news.kind === "counts") return this.counted(news.data as StreamCounts);
     if (news.kind === "task") return this.working(news.data as StreamTasks);
+    if (LEARNED.has(news.kind)) return this.learned(news.kind, news.data as StreamLearned | null);
+    if (news.kind === "advice") return this.advised(news.data as Advice | null);
     this.soon(200);
   }
 
@@ -524,13 +645,46 @@ export class Model {
     this.topUp();
   }
 
+  /** Something was computed anew: what is in view stays as it is. */
+  private learned(kind: string, news: StreamLearned | null): void {
+    const { state } = this.now;
+    if (!state || !news) return;
+    const first = state.first_look && !news.first_look;
+    this.app.set({ state: { ...state, ...news } });
+    if (kind !== "model" || this.now.served.mode === "") return;
+    void this.renew(first ? 0 : NEAR);
+  }
+
+  private advised(advice: Advice | null): void {
+    const { state } = this.now;
+    if (state && advice?.text) this.app.set({ state: { ...state, advice } });
+    else this.soon(0);
+  }
+
   private working(news: StreamTasks): void {
     const { state } = this.now;
     if (!state || !news?.tasks) return;
     const over = state.scanning && !news.scanning;
-    this.app.set({ state: { ...state, tasks: news.tasks, scanning: news.scanning } });
+    const { tasks, scanning, trouble } = news;
+    this.app.set({ state: { ...state, tasks, scanning, trouble } });
     if (over) this.soon(0);
   }
+}
+
+const OPEN: ReadonlySet<string> = new Set(["useful", "first", "random"]);
+const LEARNED: ReadonlySet<string> = new Set(["model", "groups", "map", "features"]);
+const NOTHING: Pick<Counts, "open" | "by_model" | "later" | "unsure"> = {
+  open: 0, by_model: 0, later: 0, unsure: 0,
+};
+
+/** Modes that share a line keep it under one name. */
+const lineOf = (mode: string): string => (OPEN.has(mode) ? "open" : mode);
+
+/** The screen of an address; without one the gallery, once there are groups. */
+function addressOf(hash: string, state: State | null): Address {
+  const address = parse(hash);
+  const bare = hash.replace(/^#?\/?/, "") === "";
+  return bare && (state?.groups_rev ?? 0) > 0 ? { ...address, screen: "gallery" } : address;
 }
 
 /** The decision as the server takes it: one picture has a kind of its own. */

@@ -7,13 +7,15 @@ export interface Settings {
   theme: "system" | "light" | "dark";
   text: "normal" | "large";
   tile: number;
+  hide: boolean; // suggestions
   bindings: Bindings;
 }
 
 const KEY = "handful.settings";
 
 export const DEFAULTS: Settings = {
-  theme: "system", text: "normal", tile: TILE_SIZES[1], bindings: DEFAULT_BINDINGS,
+  theme: "system", text: "normal", tile: TILE_SIZES[1], hide: false,
+  bindings: DEFAULT_BINDINGS,
 };
 
 /** What is kept, field by field: a damaged or older entry costs only itself. */
@@ -32,6 +34,7 @@ export function loaded(text: string | null): Settings {
     theme: kept.theme === "light" || kept.theme === "dark" ? kept.theme : "system",
     text: kept.text === "large" ? "large" : "normal",
     tile: TILE_SIZES.find((size) => size === kept.tile) ?? DEFAULTS.tile,
+    hide: kept.hide === true,
     bindings: { own: Object.fromEntries(own), single: kept.bindings?.single !== false },
   };
 }

@@ -16,7 +16,8 @@ export type Screen = (typeof SCREENS)[number];
 
 export const STATES = ["open", "labelled", "later", "unsure", "none", "broken"] as const;
 export type State = (typeof STATES)[number];
-export const MODES = ["random", "later", "unsure"] as const;
+export const MODES = ["useful", "random", "later", "unsure"] as const;
+export const DEFAULT_MODE = "useful";
 export type Mode = (typeof MODES)[number];
 
 export interface Filter {
@@ -59,7 +60,7 @@ export function parse(hash: string): Address {
     screen,
     filter,
     sort: SORTS.find((s) => s === fields.get("sort")) ?? DEFAULT_SORT,
-    mode: MODES.find((m) => m === fields.get("mode")) ?? "random",
+    mode: MODES.find((m) => m === fields.get("mode")) ?? DEFAULT_MODE,
   };
 }
 
@@ -71,7 +72,7 @@ export function format(address: Partial<Address> & { screen: Screen }): string {
   if (folder) fields.set("folder", folder);
   if (missing) fields.set("missing", "yes");
   if (address.sort && address.sort !== DEFAULT_SORT) fields.set("sort", address.sort);
-  if (address.mode && address.mode !== "random") fields.set("mode", address.mode);
+  if (address.mode && address.mode !== DEFAULT_MODE) fields.set("mode", address.mode);
   if (address.part) fields.set("part", address.part);
   if (address.like?.length) fields.set("like", address.like.join(","));
   const query = fields.toString();

@@ -8,15 +8,15 @@
 
 export type Chord = string; // "1" "q" "shift+g" "ctrl+z" "space" "left" "/" "?"
 export type Place =
-  | "gallery" | "queue" | "pictures" | "audit" | "review" | "map" | "find" | "classes" | "other";
+  | "gallery" | "queue" | "pictures" | "audit" | "review" | "map" | "classes" | "other";
 
 /** The screens that show pictures: there class keys answer. */
 const VIEWS: readonly Place[] = [
-  "gallery", "queue", "pictures", "audit", "review", "map", "find",
+  "gallery", "queue", "pictures", "audit", "review", "map",
 ];
 const ANSWERING: ReadonlySet<Place> = new Set(VIEWS);
 /** The screens on which arrows move between tiles or points. */
-const MOVING: ReadonlySet<Place> = new Set(["gallery", "pictures", "map", "find"]);
+const MOVING: ReadonlySet<Place> = new Set(["gallery", "pictures", "map"]);
 
 export interface Press {
   key: string;
@@ -105,12 +105,12 @@ export const COMMANDS: readonly Command[] = [
   { id: "same", text: "Same as... (overview: merge the ticked groups)", places: ["gallery"], keys: ["m"] },
   { id: "different", text: "Different, on a card", places: ["gallery"], keys: ["backspace"] },
   { id: "later", text: "Later", places: ["queue", "audit", "review"], keys: ["space", "l"] },
-  { id: "select", text: "Select or unselect", places: ["pictures", "map", "find"], keys: ["space"] },
-  { id: "later-selected", text: "Later", places: ["gallery", "pictures", "map", "find"], keys: ["l"] },
+  { id: "select", text: "Select or unselect", places: ["pictures", "map"], keys: ["space"] },
+  { id: "later-selected", text: "Later", places: ["gallery", "pictures", "map"], keys: ["l"] },
   { id: "unsure", text: "Unsure", places: VIEWS, keys: ["u"] },
   { id: "none", text: "None of these", places: VIEWS, keys: ["n"] },
   { id: "broken", text: "Broken picture", places: VIEWS, keys: ["i"] },
-  { id: "clear", text: "Make open again", places: ["queue", "pictures", "map", "find"], keys: ["delete"] },
+  { id: "clear", text: "Make open again", places: ["queue", "pictures", "map"], keys: ["delete"] },
   { id: "next", text: "Next without answering", places: ["queue", "audit", "review"], keys: ["right", "j"] },
   { id: "previous", text: "Previous picture", places: ["queue", "audit", "review"], keys: ["left", "k"] },
   { id: "next-group", text: "Next group", places: ["gallery"], keys: ["j"] },
@@ -118,19 +118,19 @@ export const COMMANDS: readonly Command[] = [
   { id: "keep", text: "Keep the label", places: ["review"], keys: ["enter"] },
   { id: "open-grid", text: "Open the selected as a grid", places: ["map"], keys: ["enter"] },
   { id: "zoom", text: "Zoom to pixels", places: ["queue", "audit", "review"], keys: ["p"] },
-  { id: "larger", text: "Larger", places: ["queue", "pictures", "audit", "map", "find"], keys: ["+"] },
-  { id: "smaller", text: "Smaller", places: ["queue", "pictures", "audit", "map", "find"], keys: ["-"] },
+  { id: "larger", text: "Larger", places: ["queue", "pictures", "audit", "map"], keys: ["+"] },
+  { id: "smaller", text: "Smaller", places: ["queue", "pictures", "audit", "map"], keys: ["-"] },
   { id: "larger-tiles", text: "Larger tiles", places: ["gallery"], keys: ["+", "shift+up"] },
   { id: "smaller-tiles", text: "Smaller tiles", places: ["gallery"], keys: ["-", "shift+down"] },
   { id: "undo-answer", text: "Undo the last answer", places: ["queue", "audit"], keys: ["backspace"] },
-  { id: "large", text: "Large view", places: ["pictures", "find"], keys: ["p", "enter"] },
+  { id: "large", text: "Large view", places: ["pictures"], keys: ["p", "enter"] },
   { id: "large-point", text: "Large view", places: ["map"], keys: ["p"] },
   { id: "large-held", text: "Large view while held", places: ["gallery"], keys: ["p"] },
   { id: "hide", text: "Hide or show suggestions", places: ["gallery", "queue", "review"], keys: ["y"] },
-  { id: "all", text: "Select all in this view", places: ["pictures", "map", "find"], keys: ["ctrl+a"] },
-  { id: "like", text: "Find more like this", places: ["gallery", "queue", "pictures", "review", "map", "find"], keys: ["shift+f"] },
+  { id: "all", text: "Select all in this view", places: ["pictures", "map"], keys: ["ctrl+a"] },
+  { id: "like", text: "Find more like this", places: ["gallery", "queue", "pictures", "review", "map"], keys: ["shift+f"] },
   { id: "guide", text: "Class guide", places: VIEWS, keys: ["g"] },
-  { id: "pin", text: "Pin as an example of its class", places: ["gallery", "queue", "pictures", "review", "map", "find"], keys: ["shift+k"] },
+  { id: "pin", text: "Pin as an example of its class", places: ["gallery", "queue", "pictures", "review", "map"], keys: ["shift+k"] },
   { id: "undo", text: "Undo", places: "everywhere", keys: ["ctrl+z"] },
   { id: "redo", text: "Redo", places: "everywhere", keys: ["ctrl+shift+z", "ctrl+y"] },
   { id: "go-gallery", text: "Go to Gallery", places: "everywhere", keys: ["shift+g"] },
@@ -169,7 +169,14 @@ export function keysOf(command: Command, bindings: Bindings): readonly Chord[] {
   return bindings.own[command.id] ?? command.keys;
 }
 
-function within(command: Command, place: Place): boolean {
+/** The first key of a command as it is printed on its button; none where it has none. */
+export function keyOf(id: string, bindings: Bindings): string {
+  const command = COMMANDS.find((c) => c.id === id);
+  const chord = command && keysOf(command, bindings)[0];
+  return chord === undefined ? "" : nameOf(chord);
+}
+
+export function within(command: Command, place: Place): boolean {
   return command.places === "everywhere" || command.places.includes(place);
 }
 

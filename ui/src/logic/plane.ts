@@ -197,3 +197,23 @@ export function toward(points: Points, from: number, way: string): number {
   }
   return best;
 }
+
+/** Spots of which no two are nearer than `side` in both directions; the earlier ones stay. */
+export function apart<S extends Spot>(spots: readonly S[], side: number): S[] {
+  const held = new Map<string, S>();
+  const kept: S[] = [];
+  for (const spot of spots) {
+    const column = Math.floor(spot.x / side), row = Math.floor(spot.y / side);
+    let free = true;
+    for (let r = row - 1; free && r <= row + 1; r++) {
+      for (let c = column - 1; free && c <= column + 1; c++) {
+        const other = held.get(`${c} ${r}`);
+        free = !other || Math.abs(other.x - spot.x) >= side || Math.abs(other.y - spot.y) >= side;
+      }
+    }
+    if (!free) continue;
+    held.set(`${column} ${row}`, spot);
+    kept.push(spot);
+  }
+  return kept;
+}

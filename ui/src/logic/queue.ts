@@ -16,12 +16,22 @@ export interface Given {
 
 export interface Entry extends Queued {
   answer: Given | null;
+  blind: boolean; // served without a suggestion on purpose: its answer goes to the audit
+  model_rev: number; // what the suggestion came from
+}
+
+/** Where served pictures come from. */
+export interface From {
+  blind: boolean;
+  model_rev: number;
 }
 
 export interface Line {
   entries: readonly Entry[];
   at: number;
 }
+
+const SEEN: From = { blind: false, model_rev: 0 };
 
 export const EMPTY: Line = { entries: [], at: 0 };
 
@@ -30,11 +40,21 @@ export function current(line: Line): Entry | null {
 }
 
 /** Adds what the server serves; pictures that are in the line already stay where they are. */
-export function grown(line: Line, items: readonly Queued[]): Line {
-  const known = new Map(line.entries.map((entry, i) => [entry.id, i] as const));
+export function grown(line: Line, items: readonly Queued[], from: From = SEEN): Line {
+  const known = new Set(line.entries.map((entry) => entry.id));
   const fresh = items.filter((item) => !known.has(item.id));
   if (fresh.length === 0) return line;
-  return { ...line, entries: [...line.entries, ...fresh.map((item) => ({ ...item, answer: null }))] };
+  const entries = fresh.map((item) => (
+    { ...item, answer: null, blind: from.blind, model_rev: from.model_rev }
+  ));
+  return { ...line, entries: [...line.entries, ...entries] };
+}
+
+/** A newer order: the picture in view stays, and the `near` next ones, which are loaded already. */
+export function renewed(line: Line, items: readonly Queued[], from: From, near: number): Line {
+  let spare = near;
+  const kept = line.entries.filter((e, i) => i <= line.at || e.answer !== null || spare-- > 0);
+  return grown({ ...line, entries: kept }, items, from);
 }
 
 /** Notes the answer of the picture in view and goes to the next that has none. */

@@ -18,7 +18,7 @@ export const PAINTS = LOOKS + 2;
 
 export interface Palette {
   fill: Uint32Array; // by paint, as a canvas holds a pixel
-  edge: number; // around each point where there is room for it
+  edge: Uint32Array; // by paint: the outline of a point where there is room for one
   chosen: number; // around the selected ones
   focus: number; // around the one in focus
 }
@@ -28,6 +28,13 @@ export function pixel(colour: string): number {
   const value = parseInt(colour.replace("#", "").slice(0, 6), 16) || 0;
   const red = (value >> 16) & 255, green = (value >> 8) & 255, blue = value & 255;
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
+/** A colour on its way to another: 0 itself, 1 the other. */
+export function mixed(a: number, b: number, share: number): number {
+  const part = (shift: number) =>
+    Math.round(((a >> shift) & 255) * (1 - share) + ((b >> shift) & 255) * share) << shift;
+  return ((255 << 24) | part(16) | part(8) | part(0)) >>> 0;
 }
 
 /** Whether a place belongs to a shape of radius 1 around the origin. */
@@ -152,9 +159,9 @@ function stampAll(
     const { fill, edge, reach } = prints[paints[i]!]!;
     // Half a point at the rim of the sheet tells nothing: left out.
     if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
-    const at = y * width + x, colour = palette.fill[paints[i]!]!;
+    const at = y * width + x, colour = palette.fill[paints[i]!]!, rim = palette.edge[paints[i]!]!;
     for (let p = 0; p < fill.length; p++) pixels[at + fill[p]!] = colour;
-    for (let p = 0; p < edge.length; p++) pixels[at + edge[p]!] = palette.edge;
+    for (let p = 0; p < edge.length; p++) pixels[at + edge[p]!] = rim;
   }
 }
 
@@ -186,7 +193,7 @@ function ringAll(
   sheet: Sheet, points: Points, view: View, chosen: Uint8Array, colour: number, size: number,
 ): void {
   const { pixels, width, height } = sheet;
-  const around = size / 2 + (size < 7 ? 1 : 2.5), reach = Math.ceil(around);
+  const around = size / 2 + (size < 7 ? 1 : 1.6), reach = Math.ceil(around);
   const disc: number[] = [];
   for (let dy = -reach; dy <= reach; dy++) {
     for (let dx = -reach; dx <= reach; dx++) {

@@ -84,3 +84,79 @@ export function duration(ms: number): string {
   const hours = Math.floor(minutes / 60) + (rest === 60 ? 1 : 0);
   return rest === 0 || rest === 60 ? `${hours} h` : `${hours} h ${rest} min`;
 }
+
+/** A step in the background, in words, with how far it is where that can be counted. */
+export function task(of: { text: string; done: number; total: number; eta_s: number | null }): string {
+  const far = of.total > 1 ? ` ${count(of.done)} of ${count(of.total)}` : "";
+  return `${of.text}${far}${of.eta_s === null ? "" : `, ${about(of.eta_s * 1000)}`}`;
+}
+
+// ------------------------------------------------------------------ groups
+
+export function groupAt(number: number, total: number): string {
+  return `Group ${count(number)} of ${count(total)}`;
+}
+
+export function groupSize(n: number, shown: number): string {
+  return shown >= n ? `${pictures(n)}, all shown` : `${pictures(n)}, ${count(shown)} shown`;
+}
+
+/** The button over a whole group; the name where one key can give it. */
+export function labelAll(n: number, name: string | null): string {
+  return `Label all ${count(n)} in this group${name === null ? "" : `: ${name}`}`;
+}
+
+export function onlyShown(n: number): string {
+  return `Only the ${count(n)} shown`;
+}
+
+const MANY_UNSEEN = 200;
+
+/** How many of what an answer takes were never on the screen; null: all were. */
+export function unseen(n: number): { text: string; many: boolean } | null {
+  if (n === 0) return null;
+  const many = n > MANY_UNSEEN;
+  return { text: many ? `${count(n)} of them were never on screen` : `${count(n)} not on screen`, many };
+}
+
+export function takenOut(n: number): string {
+  return n === 1 ? "1 taken out" : `${count(n)} taken out`;
+}
+
+export function groups(n: number): string {
+  return n === 1 ? "1 group" : `${count(n)} groups`;
+}
+
+export function groupsSoon(eta_s: number | null): string {
+  const when = eta_s === null ? "soon" : `in ${about(eta_s * 1000)}`;
+  return `Groups appear ${when}. Until then: Queue.`;
+}
+
+export function groupsDone(open: number): string {
+  const rest = open === 1 ? "1 picture is still open." : `${pictures(open)} are still open.`;
+  return `Every group is answered. ${open === 0 ? "No picture is open." : rest}`;
+}
+
+export const TOO_FEW = "Too few pictures for groups. Use the queue.";
+export const FEWEST = 30; // pictures that groups are made of
+
+/** `Border found: 640 labelled, 12 pages looked at.` */
+export function borderFound(n: number, pages: number): string {
+  return `Border found: ${count(n)} labelled, ${pages === 1 ? "1 page" : `${count(pages)} pages`} looked at.`;
+}
+
+// ------------------------------------------------------------------ suggestions
+
+export const FIRST_LOOK =
+  "No suggestions yet. These pictures are random and count for your audit.";
+
+/** `about 9 min` has its own word; the start strip says when groups come. */
+export function groupsAppear(eta_s: number | null): string {
+  return eta_s === null ? "Groups appear soon." : `Groups appear in ${about(eta_s * 1000)}.`;
+}
+
+/** The advice in two or three words, for the line above the work. */
+export const ADVICE: Record<string, string> = {
+  early: "go on", thin: "go on", steady: "check the result", goal_met: "you can stop",
+  goal_not_met: "not yet", cannot: "more answers help little",
+};

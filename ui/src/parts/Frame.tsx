@@ -1,16 +1,23 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { api } from "../app/api";
 import { useApp, useModel } from "../app/context";
+import { galleryOf } from "../app/gallery";
 import { MAC } from "../app/keyboard";
+import { usePart } from "../app/observable";
 import type { Settings } from "../app/settings";
 import type { Screen } from "../logic/address";
 import { nameOf } from "../logic/keys";
 import { shortened, shown } from "../logic/names";
+import { current } from "../logic/queue";
 import * as texts from "../logic/texts";
+import { keepFocus } from "./ClassColumn";
 
 const SCREENS: [Screen, string][] = [
-  ["queue", "Queue"], ["pictures", "Pictures"], ["classes", "Classes"], ["export", "Export"],
+  ["gallery", "Gallery"], ["queue", "Queue"], ["audit", "Audit"], ["review", "Review"], ["map", "Map"],
+  ["pictures", "Pictures"], ["classes", "Classes"], ["export", "Export"],
 ];
+const MOST_TASKS = 2; // in the status line; more would push the rest away
 const PATIENCE = 1500; // ms without the server before the page says so
 
 /** What stands around every screen: where one is, how far, and what undo would do. */
@@ -83,8 +90,9 @@ function Counts() {
   useApp((app) => app.state);
   useApp((app) => app.waiting);
   useApp((app) => app.order);
+  const blind = useApp((app) => app.address.screen === "audit");
   const counts = model.counts;
-  if (!counts) return null;
+  if (!counts || blind) return null; // a blind answer knows nothing of how the classes stand
   const { by_you, in_groups, by_model, open, pictures } = counts;
   const share = (n: number) => ({ width: `${pictures ? (100 * n) / pictures : 0}%` });
   return (
@@ -101,7 +109,10 @@ function Counts() {
       {counts.missing > 0 && (
         <a href="#/pictures?missing=yes"><b>{texts.count(counts.missing)}</b> missing</a>
       )}
-      {model.paceText && <span class="push">{model.paceText}</span>}
+      <span class="push row">
+        {model.paceText && <span>{model.paceText}</span>}
+        <StopAdvice />
+      </span>
     </section>
   );
 }
@@ -129,11 +140,17 @@ function Strips() {
       )}
       {state.first_visit && !started && screen === "queue" && state.counts.pictures > 0 && (
         <div class="strip" role="region" aria-label="Start">
-          <p>{texts.found(state.counts.pictures, shown(project.folder))}</p>
+          <p>
+            {texts.found(state.counts.pictures, shown(project.folder))}
+            {state.groups_rev === 0 && state.counts.pictures >= texts.FEWEST && ` ${texts.groupsAppear(groupsEta(state.tasks))}`}
+          </p>
           {project.read_only && (
             <p>This folder is read-only. Your work is stored in {shown(project.place)}. The pictures are never changed anyway.</p>
           )}
-          <button type="button" class="main push" onClick={() => model.begin()}>Start <kbd>Enter</kbd></button>
+          <span class="row push">
+            <a class="button" href="#/export">I already have labels</a>
+            <button type="button" class="main" onClick={() => model.begin()}>Start <kbd>Enter</kbd></button>
+          </span>
         </div>
       )}
       {changes && !state.first_visit && seen !== changes && (
@@ -178,12 +195,13 @@ function StatusLine() {
         )}
       </span>
       {note && <span class={`news ${note.kind}`} title={note.text}>{shown(note.text)}</span>}
+      <Newer />
       <span class="right">
-        {tasks.map((task) => (
-          <span key={task.name} class="row">
+        {state?.trouble && <span class="careful">{shown(state.trouble)}</span>}
+        {tasks.slice(0, MOST_TASKS).map((task) => (
+          <span key={task.name} class="row" data-testid="task" data-task={task.name}>
             <progress value={task.done} max={Math.max(1, task.total)} aria-label={task.text} />
-            {task.text} {texts.count(task.done)} of {texts.count(task.total)}
-            {task.eta_s !== null && `, ${texts.about(task.eta_s * 1000)}`}
+            {texts.task(task)}
           </span>
         ))}
         <a href="#/history">History</a>
@@ -192,4 +210,82 @@ function StatusLine() {
       <span class="said" aria-live="polite">{said}</span>
     </footer>
   );
+}
+
+/** Says that there is something newer than what is in view, and shows it only when asked. */
+function Newer() {
+  const model = useModel();
+  const groups = galleryOf(model);
+  const screen = useApp((app) => app.address.screen);
+  const line = useApp((app) => app.line);
+  const suggests = useApp((app) => (app.state?.model_rev ?? 0) > 0);
+  const grouped = useApp((app) => (app.state?.groups_rev ?? 0) > 0);
+  const newer = usePart(groups.view, (view) => view.newer);
+  const seen = usePart(groups.view, (view) => view.rev > 0);
+  const blind = current(line)?.blind ?? false;
+  if (screen === "gallery" && newer) {
+    return (
+      <span class="row newer" data-testid="newer">
+        New suggestions are ready <button type="button" onMouseDown={keepFocus} onClick={() => groups.showNewer()}>Show them</button>
+      </span>
+    );
+  }
+  if (screen !== "queue") return null;
+  if (suggests && blind) {
+    return (
+      <span class="row newer" data-testid="newer">
+        New suggestions are ready <button type="button" onMouseDown={keepFocus} onClick={() => void model.showNewer()}>Show them</button>
+      </span>
+    );
+  }
+  if (!grouped || seen) return null;
+  return (
+    <span class="row newer" data-testid="newer">
+      Groups are ready <a class="button" href="#/gallery">Go to the gallery <kbd>Shift+G</kbd></a>
+    </span>
+  );
+}
+
+/** Whether to stop, in two words; the sentence, its reason and the goal behind it. */
+function StopAdvice() {
+  const model = useModel();
+  const advice = useApp((app) => app.state?.advice ?? null);
+  if (!advice) return null;
+  const setGoal = (percent: number) => {
+    const goal = percent / 100;
+    if (!(goal >= 0.5 && goal <= 0.999)) return model.tell("A goal is between 50 and 99.9 %.", "careful");
+    const done = api.settings({ id: model.outbox.newId(), goal }).then(() => model.refresh());
+    done.catch((error) => model.refuse(error));
+  };
+  return (
+    <details class="advice" data-testid="advice" data-case={advice.case}>
+      <summary>Stop advice: {texts.ADVICE[advice.case]}</summary>
+      <div class="fold">
+        <p>{shown(advice.text)}</p>
+        <p class="row">
+          <label>
+            Goal: at least{" "}
+            <input
+              type="number" min="50" max="99.9" step="0.5" value={String(Math.round(advice.goal * 1000) / 10)}
+              onChange={(event) => setGoal(Number(event.currentTarget.value))}
+            />{" "}
+            % right
+          </label>
+          <a class="button push" href={`#/${advice.screen}`}>{SCREEN_NAMES[advice.screen]}</a>
+        </p>
+        <p class="dim">It never stops anything by itself.</p>
+      </div>
+    </details>
+  );
+}
+
+const SCREEN_NAMES: Record<string, string> = {
+  gallery: "Go to the gallery", queue: "Go to the queue", audit: "Check the result (Audit)",
+  review: "Look at likely mistakes", find: "Find more like this", export: "Export",
+};
+
+/** When groups will be there, as far as the tasks tell. */
+function groupsEta(tasks: readonly { name: string; eta_s: number | null }[]): number | null {
+  const of = tasks.find((task) => task.name === "groups") ?? tasks.find((task) => task.name === "features");
+  return of?.eta_s ?? null;
 }

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
-import type { ClassInfo, Picture } from "../api.types";
-import { api, thumbnail } from "../app/api";
+import type { AuditClass, ClassInfo, Picture, Seen } from "../api.types";
+import { api, checks, thumbnail } from "../app/api";
 import { useApp, useModel } from "../app/context";
 import { MAC } from "../app/keyboard";
 import type { Model } from "../app/model";
@@ -12,7 +12,7 @@ import { Chip } from "../parts/Chip";
 import { Dialog } from "../parts/Dialog";
 import { Menu } from "../parts/Menu";
 
-type Act = "rename" | "merge" | "key" | "look" | "archive";
+type Act = "rename" | "merge" | "guide" | "key" | "look" | "archive";
 type Doing = { act: Act; of: ClassInfo } | null;
 
 /** Every class with its key, look and counts, and what can be done with it. */
@@ -23,6 +23,7 @@ export function Classes() {
   const [doing, setDoing] = useState<Doing>(null);
   const close = () => setDoing(null);
   const classes = model.classes.filter((c) => c.id >= 0);
+  const right = useAuditByClass();
   const Form = doing && FORMS[doing.act];
   return (
     <main class="scrolls" tabIndex={0}>
@@ -43,6 +44,8 @@ export function Classes() {
                 <th scope="col" class="number wide">by you</th>
                 <th scope="col" class="number wide">in groups</th>
                 <th scope="col" class="number wide">by the model</th>
+                <th scope="col" class="number wide">right in audit</th>
+                <th scope="col" class="wide">guide</th>
                 <th scope="col"><span class="said">what to do</span></th>
               </tr>
             </thead>
@@ -55,12 +58,21 @@ export function Classes() {
                   <td class="number wide">{count(c.by_you)}</td>
                   <td class="number wide">{count(c.in_groups)}</td>
                   <td class="number wide">{count(c.by_model)}</td>
+                  <td class="number wide">{right(c.id)}</td>
+                  <td class="wide">
+                    <button type="button" class="quiet guide-cell" onClick={() => setDoing({ act: "guide", of: c })}>
+                      {guideWords(c)}
+                    </button>
+                  </td>
                   <td class="number">
                     <Menu
                       label={`What to do with ${shown(c.name)}`}
                       entries={[
                         ["Rename", () => setDoing({ act: "rename", of: c })],
                         ["Merge into...", classes.length > 1 ? () => setDoing({ act: "merge", of: c }) : null],
+                        ["Guide...", () => setDoing({ act: "guide", of: c })],
+                        ["Find more like this", c.by_you + c.in_groups > 0 ? () => model.visit({ screen: "find", filter: { class: c.id } }) : null],
+                        ["How far does it go?", c.pictures > 0 ? () => model.visit({ screen: "gallery", part: "border", filter: { class: c.id } }) : null],
                         ["Show pictures", () => model.visit({ screen: "pictures", filter: { class: c.id } })],
                         ["Change key", () => setDoing({ act: "key", of: c })],
                         ["Change look", () => setDoing({ act: "look", of: c })],
@@ -77,6 +89,82 @@ export function Classes() {
       </div>
       {Form && <Form key={doing.of.id} of={doing.of} classes={classes} close={close} />}
     </main>
+  );
+}
+
+/** `38 of 40 (83.5 to 98.6 %)`, once the audit is closed and where it has 10 of a class. */
+function useAuditByClass(): (id: number) => string {
+  const closed = useApp((app) => app.state?.audit.closed ?? false);
+  const [rows, setRows] = useState<readonly AuditClass[]>([]);
+  useEffect(() => {
+    let over = false;
+    setRows([]);
+    if (closed) checks.audit().then((audit) => !over && setRows(audit.result?.classes ?? []), () => undefined);
+    return () => {
+      over = true;
+    };
+  }, [closed]);
+  return (id) => {
+    const row = rows.find((r) => r.class === id);
+    return row ? `${count(row.k)} of ${count(row.n)} (${percent(row.low)} to ${percent(row.high)} %)` : "";
+  };
+}
+
+const percent = (p: number) => (p * 100).toFixed(1);
+
+/** `3 examples, 1 not`: what a guide holds. */
+function guideWords({ guide }: ClassInfo): string {
+  const { examples, nots, text } = guide;
+  const parts = [
+    text && "text", examples.length && `${examples.length} ${examples.length === 1 ? "example" : "examples"}`,
+    nots.length && `${nots.length} not`,
+  ].filter(Boolean);
+  return parts.length ? parts.join(", ") : "add";
+}
+
+/** What a class means, in a sentence and by pictures. */
+function EditGuide({ of, close }: FormProps) {
+  const model = useModel();
+  const [text, setText] = useState(of.guide.text);
+  const [examples, setExamples] = useState<readonly Seen[]>(of.guide.examples);
+  const [nots, setNots] = useState<readonly Seen[]>(of.guide.nots);
+  const submit = async () => {
+    const guide = { text: text.trim(), examples: examples.map((p) => p.id), nots: nots.map((p) => p.id) };
+    const made = await model.change((id, seen_rev) => api.changeClass(of.id, { id, seen_rev, guide }));
+    if (made) close();
+  };
+  return (
+    <Dialog title={`Guide: ${shown(of.name)}`} onClose={close} onSubmit={() => void submit()} action="Keep the guide">
+      <label class="guide-text">
+        What makes a picture {shown(of.name)}
+        <input type="text" maxLength={500} value={text} onInput={(e) => setText(e.currentTarget.value)} />
+      </label>
+      <PinnedRow title="Examples" pictures={examples} off={(id) => setExamples(examples.filter((p) => p.id !== id))} />
+      <PinnedRow title="Not this" pictures={nots} off={(id) => setNots(nots.filter((p) => p.id !== id))} />
+      <p class="dim">
+        <kbd>Shift+K</kbd> pins the picture in focus as an example of its class, on every screen but the
+        audit. The guide beside the queue, <kbd>G</kbd>, also pins what is not of a class.
+      </p>
+      <Problem />
+    </Dialog>
+  );
+}
+
+function PinnedRow({ title, pictures, off }: {
+  title: string; pictures: readonly Seen[]; off: (id: string) => void;
+}) {
+  if (pictures.length === 0) return <p class="dim">{title}: none pinned.</p>;
+  return (
+    <div>
+      <p>{title}</p>
+      <div class="samples">
+        {pictures.map((p, i) => (
+          <button key={p.id} type="button" class="pinned-off" aria-label={`Take off ${title.toLowerCase()} ${i + 1}`} onClick={() => off(p.id)}>
+            <img src={thumbnail(p, 96)} alt="" /> <span aria-hidden="true">take off</span>
+          </button>
+        ))}
+      </div>
+    </div>
   );
 }
 
@@ -303,4 +391,4 @@ function Problem() {
   return note?.kind === "careful" ? <p class="why" role="alert">{note.text}</p> : null;
 }
 
-const FORMS = { rename: Rename, merge: Merge, archive: Archive, key: ChangeKey, look: ChangeLook };
+const FORMS = { rename: Rename, merge: Merge, guide: EditGuide, archive: Archive, key: ChangeKey, look: ChangeLook };

@@ -1,6 +1,8 @@
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { api, complaint } from "../app/api";
 import { useApp, useModel } from "../app/context";
 import { MAC } from "../app/keyboard";
+import { shareOf } from "../logic/checks";
 import { TILE_SIZES } from "../logic/grid";
 import { chordOf, COMMANDS, conflictOf, keysOf, nameOf, type Command } from "../logic/keys";
 import { shown } from "../logic/names";
@@ -8,7 +10,7 @@ import { count } from "../logic/texts";
 import { Chip } from "../parts/Chip";
 
 const PLACES: Record<string, string> = {
-  gallery: "Gallery", queue: "Queue", pictures: "Pictures", audit: "Audit", review: "Review", map: "Map", find: "Find",
+  gallery: "Gallery", queue: "Queue", pictures: "any grid", audit: "Audit", review: "Review", map: "Map",
   classes: "Classes", other: "other",
 };
 
@@ -121,6 +123,7 @@ function Settings() {
           {bindings.single ? "on" : "off: only keys with Ctrl, and those that write nothing, act"}
         </label>
       </dd>
+      <Shared />
       <dt>Text</dt>
       <dd>
         <select aria-label="Text size" value={settings.text} onChange={(e) => model.set({ text: e.currentTarget.value as "normal" | "large" })}>
@@ -141,6 +144,87 @@ function Settings() {
       <dt>Version</dt>
       <dd>{shown(state?.project.version ?? "")}</dd>
     </dl>
+  );
+}
+
+const FEATURES: Record<string, string> = {
+  auto: "chosen for these pictures", pixels: "their pixels", autoencoder: "what is learnt from these pictures",
+  lite0: "a network for photos", lite1: "a larger network for photos",
+};
+
+/** What is kept with the work and not with the browser; each change can be undone. */
+function Shared() {
+  const model = useModel();
+  const settings = useApp((app) => app.state?.settings ?? null);
+  const features = useApp((app) => app.state?.features ?? null);
+  if (!settings) return null;
+  const change = async (what: { goal?: number; features?: string; person?: string }) => {
+    try {
+      await api.settings({ id: model.outbox.newId(), ...what });
+      await model.refresh();
+    } catch (error) {
+      model.tell(complaint(error), "careful");
+    }
+  };
+  return (
+    <>
+      <dt>Your name</dt>
+      <dd>
+        <Field
+          label="Your name, for the history and the report" value={settings.person} longest={60}
+          take={(text) => void change({ person: text.trim() })}
+        />
+        <span class="dim">stands in the history, the export and the report</span>
+      </dd>
+      <dt>Goal</dt>
+      <dd>
+        <Field
+          label="Goal of the stop advice, in percent" value={String(Math.round(settings.goal * 1000) / 10)} longest={6}
+          take={(text) => {
+            const goal = shareOf(`${text.replace("%", "").trim()} %`);
+            if (goal === null || goal < 0.5 || goal > 0.999) model.tell("The goal is from 50 to 99.9 %.", "careful");
+            else void change({ goal });
+          }}
+        />
+        <span>% of the labels right</span> <span class="dim">the advice in the line above says how far that is</span>
+      </dd>
+      <dt>Pictures are compared by</dt>
+      <dd>
+        <select aria-label="What pictures are compared by" value={settings.features} onChange={(e) => void change({ features: e.currentTarget.value })}>
+          {settings.features_choices.map((id) => <option key={id} value={id}>{FEATURES[id] ?? id}</option>)}
+        </select>
+        {features && <span class="dim">now: {features.source}, {count(features.images)} pictures</span>}
+      </dd>
+    </>
+  );
+}
+
+/** A line of text that is taken when one leaves it or presses Enter. */
+function Field({ label, value, longest, take }: {
+  label: string; value: string; longest: number; take: (text: string) => void;
+}) {
+  const [text, setText] = useState(value);
+  const taken = useRef(value); // Enter, then leaving: one change
+  useEffect(() => {
+    taken.current = value;
+    setText(value);
+  }, [value]);
+  const done = () => {
+    if (text === taken.current) return;
+    taken.current = text;
+    take(text);
+  };
+  return (
+    <input
+      type="text" aria-label={label} value={text} maxLength={longest} size={Math.min(24, longest)}
+      onInput={(e) => setText(e.currentTarget.value)} onBlur={done}
+      onKeyDown={(event) => {
+        if (event.key === "Enter") done();
+        else if (event.key === "Escape") setText(value);
+        else return;
+        event.stopPropagation();
+      }}
+    />
   );
 }
 

@@ -1,11 +1,13 @@
 import { useEffect, useMemo } from "preact/hooks";
 import { full, thumbnail } from "../app/api";
 import { useApp, useKeys, useModel } from "../app/context";
+import { useFocused } from "../app/focused";
 import type { Reply } from "../app/model";
 import { shown } from "../logic/names";
 import { Preloader } from "../logic/preload";
-import { current, lately, type Entry, type Given } from "../logic/queue";
-import { count, queueEnd, STATE_WORDS } from "../logic/texts";
+import { current, lately, type Given } from "../logic/queue";
+import { queueEnd, STATE_WORDS } from "../logic/texts";
+import { Beside } from "../parts/Beside";
 import { Chip } from "../parts/Chip";
 import { ClassColumn, keepFocus } from "../parts/ClassColumn";
 import { NoPictures } from "../parts/NoPictures";
@@ -18,6 +20,7 @@ export function Queue() {
   const model = useModel();
   const line = useApp((app) => app.line);
   const entry = current(line);
+  const hide = useApp((app) => app.settings.hide);
   const zoom = useZoom(entry?.id);
   const preloader = useMemo(() => new Preloader(), []);
   const reply = (given: Reply) => {
@@ -29,6 +32,15 @@ export function Queue() {
     preloader.show(line.entries.map((e) => full(e)), line.at);
   }, [line]);
 
+  /** Takes the suggestion that is in view; what is hidden cannot be agreed with. */
+  const accept = () => {
+    const { sug, blind } = entry ?? {};
+    if (!sug || blind || hide) return;
+    if (sug.class === null) reply({ state: "none" });
+    else if (model.classes.some((c) => c.id === sug.class)) reply({ class: sug.class });
+  };
+
+  useFocused(() => (entry && !entry.blind ? { ids: [entry.id], class: entry.answer?.class ?? null } : null));
   useKeys((meaning) => {
     if ("classId" in meaning) {
       reply({ class: meaning.classId });
@@ -40,7 +52,9 @@ export function Queue() {
       reply({ state: command });
     } else if (command === "clear") {
       if (entry?.answer) reply({ state: "open" });
-    } else if (command === "next") model.step(1);
+    } else if (command === "accept") accept();
+    else if (command === "hide") model.set({ hide: !hide });
+    else if (command === "next") model.step(1);
     else if (command === "previous") model.step(-1);
     else if (command === "undo-answer") model.undo();
     else if (!zoom.command(command)) return false;
@@ -63,7 +77,7 @@ export function Queue() {
           <End />
         )}
       </main>
-      <Beside entry={entry} />
+      <Beside entry={entry} onAccept={accept} />
       <LastAnswers />
     </div>
   );
@@ -74,41 +88,6 @@ function AnswerName({ given }: { given: Given }) {
   const owner = model.classes.find((c) => c.id === given.class);
   if (owner) return <><Chip of={owner} /> <span>{shown(owner.name)}</span></>;
   return <span>{given.name ?? STATE_WORDS[given.state ?? ""]}</span>;
-}
-
-function Beside({ entry }: { entry: Entry | null }) {
-  const model = useModel();
-  const mode = useApp((app) => app.address.mode);
-  const counts = useApp((app) => app.state?.counts);
-  if (mode !== "random") {
-    return (
-      <aside class="beside" aria-label="About this queue">
-        <h2>{mode === "later" ? "Left for later" : "Unsure"}</h2>
-        <p class="what">
-          {mode === "later"
-            ? "You put these aside. Any answer takes one off the pile."
-            : "You were unsure about these. Any answer takes one off the pile."}
-        </p>
-        <button type="button" onClick={() => model.visit({ screen: "queue" })}>
-          Back to the open ones
-        </button>
-      </aside>
-    );
-  }
-  return (
-    <aside class="beside" aria-label="About this picture">
-      <h2>First look</h2>
-      <p class="what">No suggestions yet. These pictures are random.</p>
-      {entry?.answer && <p class="what">Any other answer replaces the one you gave.</p>}
-      {counts && counts.later + counts.unsure > 0 && <hr />}
-      {counts && counts.later > 0 && (
-        <a href="#/queue?mode=later">{count(counts.later)} left for later</a>
-      )}
-      {counts && counts.unsure > 0 && (
-        <a href="#/queue?mode=unsure">{count(counts.unsure)} unsure</a>
-      )}
-    </aside>
-  );
 }
 
 /** What there is when no picture is left in this queue. */
@@ -124,7 +103,7 @@ function End() {
     return <div class="empty"><p>More pictures are being read. They come as soon as they are there.</p></div>;
   }
   const { mode } = served;
-  if (mode !== "random") {
+  if (mode === "later" || mode === "unsure") {
     return (
       <div class="empty">
         <p>{mode === "later" ? "Nothing is left for later." : "No picture is unsure."}</p>
@@ -138,7 +117,7 @@ function End() {
       <div class="row">
         {counts.later > 0 && <a class="button" href="#/queue?mode=later">Show later</a>}
         {counts.unsure > 0 && <a class="button" href="#/queue?mode=unsure">Show unsure</a>}
-        <a class="button" href="#/pictures">Look at all pictures</a>
+        <a class="button" href="#/audit">Check the result (Audit)</a>
         <a class="button" href="#/export">Export</a>
       </div>
     </div>
