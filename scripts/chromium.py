@@ -175,6 +175,15 @@ class Chromium:
                 clickCount=1,
             )  # fmt: skip
 
+    def drag(self, line: list[tuple[float, float]]) -> None:
+        """Press at the first place, move along the others, let go at the last."""
+        kinds = ["mousePressed", *["mouseMoved"] * (len(line) - 1), "mouseReleased"]
+        for kind, (x, y) in zip(kinds, [*line, line[-1]], strict=True):
+            self._call(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1,
+                clickCount=1,
+            )  # fmt: skip
+
     def shot(self) -> bytes:
         """The page as PNG."""
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
