@@ -41,6 +41,7 @@ __all__ = ["decide"]
 
 _BY_EYE = {"queue", "grid", "picture", "history", "find", "accept"}  # each image was looked at
 _COPIED = {"none", "unsure", "later", "open"}  # states that near-duplicates share
+_FEW = 1_000  # events that are looked through before pictures are
 _NEVER_SHOWN = ["suggestion", "group", "counts", "name", "folder"]
 
 
@@ -298,6 +299,11 @@ def _check_fresh(asked: _Asked, paths: Sequence[str], state: str, class_id: int)
     """Refuse (E12) when another tab or person has said something else of an image since."""
     project, decision = asked.project, asked.decision
     tab = decision["id"].rpartition(".")[0]
+    since = range(decision["seen_rev"] + 1, project.rev + 1)
+    if len(since) < _FEW and all(
+        project.book.event(seq).id.rpartition(".")[0] == tab for seq in since
+    ):
+        return  # nobody else has said anything since
     for path in paths:
         said = project.book.said(path)
         if said.seq <= decision["seen_rev"]:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from handful.errors import StoreError
 
-__all__ = ["FRESH", "Cell", "Found", "Index", "Order", "Row", "Rows", "as_text"]
+__all__ = ["FRESH", "Cell", "Found", "Index", "Order", "Row", "Rows", "Spot", "as_text"]
 
 FORMAT = 2
 FOLDER_LIMIT = 10_000  # pictures below a folder are counted up to here
@@ -93,6 +93,14 @@ class Row:
     draw: int
     looked: int  # 0: not read, 1: read, 2: compared with what was known before
     was: str | None  # the content before it was read again
+
+
+class Spot(NamedTuple):
+    """Where a file stands now, for `Index.place`."""
+
+    row: int
+    cell: int
+    at: float
 
 
 class Found(NamedTuple):
@@ -251,6 +259,20 @@ class Index:
         """Pictures by their paths."""
         return {row.path: row for row in self._several("path", [_bytes(p) for p in paths])}
 
+    def spots(self, paths: Collection[str]) -> Iterator[tuple[str, Spot]]:
+        """Where pictures stand, by their paths: cheaper than `of` for thousands."""
+        names = list(paths)
+        for start in range(0, len(names), _AT_ONCE):
+            part = [_bytes(path) for path in names[start : start + _AT_ONCE]]
+            with self._lock:
+                found = self._connection.execute(
+                    "SELECT path, row, cell, at FROM picture WHERE path IN"
+                    f" ({', '.join('?' * len(part))})",
+                    part,
+                ).fetchall()
+            for path, row, cell, at in found:
+                yield path.decode("utf-8", "surrogatepass"), Spot(row, cell, at)
+
     def by_id(self, ids: Collection[str]) -> dict[str, Row]:
         """Pictures by their opaque ids, former ones as well."""
         found = {row.id: row for row in self._several("id", list(ids))}
@@ -286,7 +308,7 @@ class Index:
         with self.writing() as connection:
             connection.execute("UPDATE picture SET looked = 2, was = NULL WHERE row = ?", (row,))
 
-    def place(self, rows: Iterable[tuple[Row, Cell, float]]) -> None:
+    def place(self, rows: Iterable[tuple[Row | Spot, Cell, float]]) -> None:
         """Put pictures, as they are in the index now, into the cells where they stand."""
         with self.writing() as connection:
             moved, changed = [], []

@@ -207,9 +207,9 @@ class Project:
 
     def place_rows(self, images: Iterable[str]) -> None:
         """Put pictures into the cells that the book says."""
-        found = self.index.of(tuple(images)).items()
         self.index.place(
-            (row, *self._cell_of(path, self.index.cell(row.cell).presence)) for path, row in found
+            (spot, *self._cell_of(path, self.index.cell(spot.cell).presence))
+            for path, spot in self.index.spots(tuple(images))
         )
 
     def set_presence(self, row: Row, presence: str) -> None:
