@@ -257,7 +257,7 @@ def test_every_dependency_is_pinned_to_a_version_that_fits() -> None:
             assert version, line
             pinned[name.lower().replace("_", "-")] = version
     wanted = project["dependencies"]
-    for extra in ("dev", "docs"):
+    for extra in ("dev", "docs", "onnx"):
         wanted = wanted + project["optional-dependencies"][extra]
     for text in wanted:
         requirement = Requirement(text)

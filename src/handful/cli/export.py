@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from handful.cli.options import common
+
+if TYPE_CHECKING:
+    from handful.page.gathering import Still
 
 __all__ = ["export"]
 
@@ -18,7 +21,7 @@ def _forms(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     from handful.exports import FORMS
 
     names = [name.strip() for value in values for name in value.split(",") if name.strip()]
-    known = (*FORMS, "folders", "links", "model", "report")
+    known = (*FORMS, "folders", "links", "model", "onnx", "report")
     for name in names:
         if name not in known:
             raise UnknownName("format", name, known)
@@ -30,7 +33,7 @@ def _forms(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
                 path_type=Path))  # fmt: skip
 @click.option("--format", "forms", multiple=True, callback=_forms, metavar="NAME",
               help="csv, jsonl, parquet, coco, label_studio, npz, folders (a folder a class, with"
-              " copies) or links, model, report: --format csv,model. [csv]")  # fmt: skip
+              " copies) or links, model, onnx, report: --format csv,model. [csv]")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="PLACE",
               help="A new folder to write into: --out labels."
               " [FOLDER/handful-export/DATE; folders by class beside FOLDER]")  # fmt: skip
@@ -61,7 +64,7 @@ def export(
     source = Still(folder, place=project, follow=follow_links)
     how: Any = {"folders": "copies", "links": "links"}
     folders = [how[name] for name in forms if name in how]
-    formats = [name for name in forms if name not in (*how, "model", "report")]
+    formats = [name for name in forms if name not in (*how, "model", "onnx", "report")]
     if len(folders) > 1:
         raise InputError("folders by class hold copies or links, not both: run it twice")
     order = Order(
@@ -81,6 +84,8 @@ def export(
     elif set(forms) - set(how):
         target = beside(source)
     done = carry(source, order, target)
+    if "onnx" in forms:
+        done.others.append(_onnx(source, target))
     for name, n in done.files.items():
         click.echo(f"{n:>10,}  {target / name}")
     for name in done.others:
@@ -90,3 +95,17 @@ def export(
         click.echo(f"{n:>10,}  {place}")
         if left_out:
             click.echo(f"{left_out:>10,}  without a class, or gone: only in its labels.csv")
+
+
+def _onnx(source: Still, target: Path) -> str:
+    """The model as ONNX, beside the other files."""
+    from tempfile import TemporaryDirectory
+
+    from handful.page.reporting import model_file
+    from handful.worker.naming import opened
+    from handful.worker.onnx_file import write_onnx
+
+    with TemporaryDirectory() as place:
+        model_file(source, Path(place) / "model", source.folder.name)
+        write_onnx(target / "model.onnx", opened(Path(place) / "model"))
+    return "model.onnx"

@@ -11,8 +11,8 @@ The layer is logistic regression on the answers.  Where suggestions spread over 
 neighbours, which a new picture has no part in, it learns from the surest suggestions as well,
 and its temperature is that at which it agrees best with the suggestions shown on the page.
 
-A picture is unlike anything seen when it is further from every reference than all but 0.5 % of
-these pictures are, or lies further off the main directions.
+A picture is unlike anything seen when it is further from every reference, or lies further off the
+main directions, than all but 0.5 % of these pictures are from those of the others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from handful.rng import rng_for
 from handful.worker.encoders import Encoder, opened
 from handful.worker.kept import Kept
 from handful.worker.model import NONE, TEMPERATURES, Answered, Learned, probe
-from handful.worker.space import Projection, Space
+from handful.worker.space import Projection, Space, main_directions
 
 __all__ = ["ModelFile", "Names", "written"]
 
@@ -45,6 +45,7 @@ SURE = 0.9
 PSEUDO = 2_000
 REFERENCES = 300
 COMPARED = 2_000
+HALVES = 1_000  # pictures that are judged by one another
 RARE = 0.995
 LEEWAY = 1.1
 
@@ -72,8 +73,8 @@ def written(
     floor = learned.floor
     T = _agreeing(space.x[some] @ W.T + b, learned.proba[some], floor)
     references = _references(space.x[some])
-    places = kept.places(space.listing.keys[some])
-    thresholds = _thresholds(space, references, some, kept.rows(places))
+    places = kept.places(space.listing.keys[some[:: max(1, len(some) // HALVES)]])
+    thresholds = _thresholds(kept.rows(places))
     card = {
         "format": FORMAT,
         "features": {**space.encoder.about, "words": space.encoder.words},
@@ -130,13 +131,21 @@ def _references(x: Matrix) -> Matrix:
     return np.asarray(geometry.unit_rows(found), dtype=np.float32)
 
 
-def _thresholds(
-    space: Space, references: Matrix, some: NDArray[np.int64], v: NDArray[Any]
-) -> dict[str, float]:
-    nearest = np.sqrt(np.maximum(geometry.nearest(space.x[some], references)[1], 0))
-    off = _off(space.projection, v)
-    far = float(np.quantile(nearest, RARE)) if len(space) > REFERENCES else 1.0
-    return {"away": far * LEEWAY, "off": float(np.quantile(off, RARE)) * LEEWAY}
+def _thresholds(v: NDArray[Any]) -> dict[str, float]:
+    """How far pictures like these lie from references and directions that never saw them.
+
+    Each half of the sample is judged by the other: by its own directions a small folder lies
+    near them, and every new picture would be unlike it.
+    """
+    away, off = [np.zeros(1)], [np.zeros(1)]
+    for mine, other in ((v[0::2], v[1::2]), (v[1::2], v[0::2])):
+        if len(mine) > 1 and len(other):
+            projection = main_directions(mine)
+            references, u = _references(projection(mine)), projection(other)
+            away.append(np.sqrt(np.maximum(geometry.nearest(u, references)[1], 0)))
+            off.append(_off(projection, other))
+    far, aside = (float(np.quantile(np.concatenate(x), RARE)) for x in (away, off))
+    return {"away": far * LEEWAY, "off": aside * LEEWAY}
 
 
 def _off(projection: Projection, v: NDArray[Any]) -> NDArray[np.float64]:
