@@ -9,8 +9,8 @@
     order    size x purity, the largest first
     near     groups whose centres are each other's nearest, unless two classes are sure of them
 
-n / 30: on digits 22 pictures an action, 99 % of them labelled; on USPS's training part 40 in
-the first hundred actions (``benchmarks/looks.py``).
+About 30 to a group, so that a page shows nearly all of it; ``benchmarks/looks.py`` measures how
+many pictures an action names on digits and USPS's training part.
 """
 
 from __future__ import annotations

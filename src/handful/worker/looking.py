@@ -206,10 +206,12 @@ class Looking:
         self, listing: Listing, places: NDArray[np.int64], makers: list[tuple[Encoder, Kept]]
     ) -> None:
         until = time.monotonic() + SECONDS
+        places = self._distinct(listing, places)
+        lacks = [kept.places(listing.keys[places]) < 0 for _, kept in makers]
         batch = min(encoder.batch for encoder, _ in makers)
         for start in range(0, len(places), batch):
-            part = places[start : start + batch]
-            self._batch(listing, self._distinct(listing, part), makers)
+            part = slice(start, start + batch)
+            self._batch(listing, places[part], makers, [lack[part] for lack in lacks])
             if start + batch >= TOGETHER and time.monotonic() > until:
                 break
 
@@ -219,27 +221,28 @@ class Looking:
         return places[np.sort(np.unique(listing.keys[places], return_index=True)[1])]
 
     def _batch(
-        self, listing: Listing, places: NDArray[np.int64], makers: list[tuple[Encoder, Kept]]
+        self,
+        listing: Listing,
+        places: NDArray[np.int64],
+        makers: list[tuple[Encoder, Kept]],
+        lacks: list[NDArray[np.bool_]],
     ) -> None:
         pixels: list[list[Pixels]] = []
         whole: list[int] = []
-        for at in places.tolist():
+        for i, at in enumerate(places.tolist()):
             w, h = listing.sizes[at].tolist()
+            content = listing.digests[at].tobytes().hex()
             layouts = [encoder.layout(w, h) for encoder, _ in makers]
-            read = self.reader.read(
-                listing.paths[at], listing.digests[at].tobytes().hex(), *layouts
-            )
+            read = self.reader.read(listing.paths[at], content, *layouts)
             if read is not None:
                 pixels.append(read)
-                whole.append(at)
-        if not whole:
-            return
-        digests = listing.digests[whole]
+                whole.append(i)
         for number, (encoder, kept) in enumerate(makers):
-            new = np.flatnonzero(kept.places(listing.keys[whole]) < 0)
-            if len(new):
-                images = np.stack([pixels[i][number] for i in new])
-                kept.append(digests[new], encoder.encode(images))
+            new = [k for k, i in enumerate(whole) if lacks[number][i]]
+            if new:
+                images = np.stack([pixels[k][number] for k in new])
+                digests = listing.digests[places[[whole[k] for k in new]]]
+                kept.append(digests, encoder.encode(images))
 
     # ---------------------------------------------------------------- the auto-encoder
 

@@ -134,10 +134,10 @@ class Reader:
     def _recall(self) -> None:
         with suppress(OSError, ValueError, AttributeError):
             said = json.loads(self._suspects_at.read_text(encoding="utf-8"))
-            self.suspects = {str(name): int(times) for name, times in said.items()}
+            self.suspects = {bytes.fromhex(name).hex(): int(n) for name, n in said.items()}
         with suppress(ValueError):
             content, _, path = os.read(self._note, 1 << 16).decode("ascii").partition(" ")
-            if content:
+            if len(bytes.fromhex(content)) == 32:
                 self.suspects[content] = self.suspects.get(content, 0) + 1
                 self._remember()
                 if self.suspects[content] == TIMES:
@@ -159,9 +159,11 @@ class Reader:
 
     def left_out(self, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which of these contents ``(n, 32)`` are left out."""
-        if not self.unread and not self.suspects:
+        bad = [*self.unread, *(name for name, n in self.suspects.items() if n >= TIMES)]
+        if not bad:
             return np.zeros(len(digests), dtype=bool)
-        return np.array([self.out(row.tobytes().hex()) for row in digests], dtype=bool)
+        names = np.frombuffer(bytes.fromhex("".join(bad)), dtype=np.uint8).reshape(-1, 32)
+        return np.isin(short(digests), short(names))
 
     def read(self, path: str, content: str, *layouts: Layout) -> list[Pixels] | None:
         """One file in some layouts; None where it is not what the index says, or damaged."""

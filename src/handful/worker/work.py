@@ -116,6 +116,7 @@ class Worker:
         self.opinion: Opinion | None = None
         self._complete = False
         self._index_behind = False
+        self._list_at = 0.0
         self._grew = self._looking_since = time.monotonic()
         self._regroup = False
         self._grouped = self._drawn = self._modelled = ""  # marks of the space they are about
@@ -208,9 +209,12 @@ class Worker:
                 self._note(self.book.event(seq))
             self._noted = len(self.book)
             self._answered_at = time.monotonic()
-        if self._index_behind:
+        begun = time.monotonic()
+        if self._index_behind and (self._complete or begun >= self._list_at):
             self._index_behind = False
             found = listed(self.index)
+            # while a large folder is read: a tenth of the time for the list of its files
+            self._list_at = begun + 10 * (time.monotonic() - begun)
             if not found.same(self.listing):
                 self.listing, self._grew = found, time.monotonic()
 
