@@ -105,6 +105,7 @@ class LabelBook:
         self._stale: set[str] = set()  # images of which it is to be derived anew
         self._rows: _Rows | None = None
         self._classes: Classes | None = None
+        self._leads: tuple[Classes, NDArray[np.int64]] | None = None  # where each class leads
         self._merged: dict[int, int] = {}
         self._alias: dict[str, int] = {}
         self._class_log: list[int] = []
@@ -406,10 +407,11 @@ class LabelBook:
     def _now(self) -> NDArray[np.int64]:
         """``(C + 1,)``: class id -> class id now, -1 where archived; the last entry is -1's."""
         classes = self.classes
-        targets = [self._target(id) for id in range(len(classes))]
-        return np.array(
-            [UNKNOWN if t in classes.archived else t for t in targets] + [UNKNOWN], dtype=np.int64
-        )
+        if self._leads is None or self._leads[0] is not classes:
+            targets = [self._target(id) for id in range(len(classes))]
+            now = [UNKNOWN if t in classes.archived else t for t in targets] + [UNKNOWN]
+            self._leads = classes, np.array(now, dtype=np.int64)
+        return self._leads[1]
 
     def known(self, pool: Pool) -> NDArray[np.int64]:
         """Class id of each pool row, -1 unknown: ``(n,) int64``.  Audits are not in it."""
