@@ -325,6 +325,16 @@ GROUPS = (
         "python benchmarks/selection.py",
     ),
     Group(
+        "looks",
+        "What small pictures are compared by on the page",
+        "Digits and USPS's training part, on which these were chosen. *accuracy*: labels spread from"
+        " 100 random answers over the 10 nearest neighbours, the mean of 3 draws. *purity*: of the"
+        " groups. *pictures an action*: a key names a group and a key takes a wrong tile out, a"
+        " group of more than 6 wrong tiles is refused, over the first 100 actions. At most 200"
+        " groups are made.",
+        "python benchmarks/looks.py --record --auto-encoder",
+    ),
+    Group(
         "scan",
         "Scanning a folder",
         "20,000 JPEG files of 30 kB: headers read, bytes hashed.",
