@@ -100,18 +100,20 @@ def dsac_choice() -> Iterator[Cell]:
             yield cell(
                 "dsac_choice", "digits", "dsac-steady", "pixels, fast", seed, split="none",
                 schedule="fast", counts=COUNTS, label=f"dsac-steady {name}",
-                learner={"predict": "row", **learner}, query=query,
+                learner={"predict": "row", "pseudo_label": "agreed", **learner}, query=query,
             )  # fmt: skip
 
 
 def dsac_choice_predict() -> Iterator[Cell]:
-    """What names an image in the end, of one training: decided on digits, too."""
+    """What names an image in the end, and what trains the next round: on digits, too."""
+    ways = (("agreed", "row"), ("agreed", "centre"), ("agreed", "views"), ("trusted", "views"))
     for seed in range(5):
-        for predict in ("row", "centre", "views"):
+        for named, predict in ways:
             yield cell(
                 "dsac_choice_predict", "digits", "dsac-steady", "pixels, fast", seed,
-                split="none", schedule="fast", counts=COUNTS, label=f"dsac-steady {predict}",
-                learner={"predict": predict},
+                split="none", schedule="fast", counts=COUNTS,
+                label=f"dsac-steady {named}, {predict}",
+                learner={"pseudo_label": named, "predict": predict},
             )  # fmt: skip
 
 

@@ -432,7 +432,7 @@ def propagation() -> Recipe:
 # an image that is hard to place and was paid for weighs more than one that cost nothing
 _STEADY = {
     "embed_norm": "l2", "human_weight": 5.0, "lambda_u": 0.0, "predict": "views",
-    "pseudo_label": "agreed", "sup_weight": "none",
+    "pseudo_label": "trusted", "sup_weight": "none",
 }  # fmt: skip
 _STEADY_RULE = {"k1_share": 0.06, "reps_first_round": 3}
 
