@@ -41,7 +41,7 @@ STOPPED = (
 _WAITS = (1.0, 2.0, 5.0, 15.0, 60.0)  # seconds before it is begun again
 _WELL = 120.0  # seconds after which it counts as running well
 _PAUSE = 0.1  # seconds between two messages
-_PATIENCE = 2.0  # seconds that it has for ending
+_PATIENCE = 0.3  # seconds that it has for ending: whatever it publishes is whole or not there
 _NICE = 10
 _LONGEST = 1 << 16  # bytes of a line
 
