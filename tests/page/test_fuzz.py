@@ -140,7 +140,8 @@ def test_reads_never_break_it(page: Any) -> None:
     values = (
         st.sampled_from(["0", "1", "-1", "200", "9" * 30, "name", "time", "later", "{}", "null",
                          "errors", "cell:0:1", "audit:none:1", "useful", "audit", "first",
-                         "all", "labels", '{"state": ["open"]}', '{"class": [0]}', '{"folder": "../.."}', "٣"])
+                         "all", "labels", '{"state": ["open"]}',
+                         '{"class": [0]}', '{"folder": "../.."}', "٣"])
         | st.text(max_size=10)
         | st.builds(json.dumps, st.dictionaries(st.sampled_from(["class", "state", "folder"]),
                                                 st.lists(st.integers()) | st.text(max_size=3)))
