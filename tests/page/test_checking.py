@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsing import ROOT, api, axe, drawn, text, until_stored, visit
-from page_learned import rows_of, teach_features, teach_groups, teach_map, teach_model
+from page_learned import publish, rows_of, teach_features, teach_groups, teach_map, teach_model
 from page_serving import Client, Served, serving
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -268,7 +268,7 @@ def places(w: Any) -> tuple[float, float, float, float]:
         f"(() => {{ const r = {CANVAS}.getBoundingClientRect();"
         " return [r.x, r.y, r.width, r.height]; })()"
     )
-    return tuple(found)  # type: ignore[return-value]
+    return tuple(found)
 
 
 def inside(x: float, y: float, line: list[tuple[float, float]]) -> bool:
@@ -313,8 +313,6 @@ def test_a_lasso_and_two_corners_select_exactly_what_lies_inside(browser: Any, w
         )
         w.until("document.querySelector('[data-testid=map-chosen]').textContent[0] !== '0'")
         assert chosen(w) == wanted
-        spans = w.run("performance.getEntriesByName('map').map((e) => e.duration)")
-        assert min(spans) < 16
 
 
 def test_the_map_is_gone_over_selected_and_labelled_by_keys(browser: Any, work: Work) -> None:
@@ -339,6 +337,30 @@ def test_the_map_is_gone_over_selected_and_labelled_by_keys(browser: Any, work: 
         names = [item["class"] for item in work.client.get("/images", limit=500).json["items"]]
         assert names.count(2) >= 20
         assert chosen(w) == 0
+
+
+def test_a_hundred_thousand_points_move_within_a_frame(browser: Any, work: Work) -> None:
+    """Script a frame while the map is moved by hand; ux asks for less than 16 ms."""
+    n = 100_000
+    rows = np.arange(1, n + 1)  # most of them are pictures that are gone: they stand there, too
+    places_ = np.random.default_rng(1).integers(5000, 60000, (n, 2))
+    publish(work.page.project, "map", {"rows": rows, "xy": places_}, images=180_000)
+    with window(browser, work, "map") as w:
+        w.until("performance.getEntriesByName('map').length > 0")
+        said = w.run("document.querySelector('.map-note').textContent")
+        assert "Showing 100,000 of 180,000 points" in said
+        w.run("document.querySelectorAll('[name=tool]')[2].click()")
+        left, top, width, height = places(w)
+        middle = (left + width / 2, top + height / 2)
+        spans: list[float] = []
+        for _ in range(3):  # what else the machine does only makes it slower: the best counts
+            w.run("performance.clearMeasures()")
+            w.drag([(middle[0] + 3 * i, middle[1] + i) for i in range(30)])
+            spans.append(sorted(w.run(SPANS))[-3])
+        assert min(spans) < 16
+
+
+SPANS = "performance.getEntriesByName('map').map((e) => e.duration)"
 
 
 # ------------------------------------------------------------------ search, guide, settings

@@ -5,6 +5,7 @@ import { api } from "../src/app/api";
 import { auditOf } from "../src/app/audit";
 import { chartOf } from "../src/app/map";
 import { Model } from "../src/app/model";
+import { Surface } from "../src/app/surface";
 import { reviewOf } from "../src/app/review";
 import * as words from "../src/logic/checks";
 import { decoded, NO_CLASS, NONE_OF_THESE } from "../src/logic/points";
@@ -329,7 +330,7 @@ describe("the map of this page", () => {
   const points: Spot[] = [
     { x: 100, y: 100, class: 0, state: 1, sure: 0 }, { x: 200, y: 100, class: 0, state: 0, sure: 250 },
     { x: 60000, y: 60000, class: NONE_OF_THESE, state: 0, sure: 120 },
-    { x: 150, y: 110, class: NO_CLASS, state: 6, sure: 0 },
+    { x: 150, y: 110, class: NO_CLASS, state: 0, sure: 0 },
   ];
   const handle: Handle = (_, path, __, query) => {
     if (path === "/map") return block(points, { part: query.get("part") ?? "" });
@@ -396,11 +397,124 @@ describe("the map of this page", () => {
     expect(server.pictures.filter((p) => p.class === 0).map((p) => p.id)).toEqual(["p1", "p3"]);
   });
 
+  it("never selects what is not in the folder any more", async () => {
+    const kept = points[3]!.state;
+    points[3]!.state = 6;
+    const chart = await open();
+    chart.choose([1, 3]);
+    expect(chart.points).toEqual([1]);
+    points[3]!.state = kept;
+  });
+
   it("keeps the selection when only what points are has changed", async () => {
     const chart = await open();
     chart.choose([1, 2]);
     await chart.load(3);
     expect(chart.points).toEqual([1, 2]);
+  });
+});
+
+describe("the hand on the map", () => {
+  const at = (x: number, y: number, more: Partial<PointerEvent> = {}) =>
+    ({ clientX: x, clientY: y, button: 0, pointerId: 1, shiftKey: false, preventDefault() {}, ...more }) as PointerEvent;
+  const spots: [number, number][] = [[20000, 20000], [45000, 20000], [45000, 45000]];
+  let picked: [number, boolean][], hovered: number;
+
+  async function touch() {
+    await begin((_, path) => {
+      if (path === "/map/ids") return { ids: ["p0", "p1", "p2"], start: 0, total: 3, rev: 3 };
+      if (path !== "/map") return undefined;
+      const buffer = new ArrayBuffer(24 + 33);
+      new Uint8Array(buffer, 0, 4).set(new TextEncoder().encode("hmap"));
+      new Uint32Array(buffer, 4, 5).set([1, 3, 3, 3, 0]);
+      new Uint16Array(buffer, 36, 6).set([...spots.map((s) => s[0]), ...spots.map((s) => s[1])]);
+      return buffer;
+    }, { names: 4 });
+    const chart = chartOf(model);
+    await chart.load(3);
+    picked = [];
+    const surface = new Surface(chart, () => ({
+      hover: (point) => (hovered = point), pick: (point, more) => picked.push([point, more]), rest: () => undefined,
+    }));
+    surface.canvas = { getBoundingClientRect: () => ({ left: 100, top: 50 }), setPointerCapture() {} } as never;
+    surface.resized(800, 600);
+    const place = (point: number) => {
+      const { x, y } = surface.spotOf(point);
+      return [x + 100, y + 50] as const;
+    };
+    return { chart, surface, place };
+  }
+  function draw(surface: Surface, line: (readonly [number, number])[], more: Partial<PointerEvent> = {}) {
+    surface.down(at(...line[0]!, more));
+    for (const spot of line) surface.move(at(...spot, more));
+    surface.up(at(...line.at(-1)!, more));
+  }
+
+  it("selects by a lasso, adds to it with Shift, and picks one by a click", async () => {
+    const { chart, surface, place } = await touch();
+    const around = (point: number) => {
+      const [x, y] = place(point);
+      return [[x - 20, y - 20], [x + 20, y - 20], [x + 20, y + 20], [x - 20, y + 20]] as [number, number][];
+    };
+    draw(surface, around(0));
+    expect(chart.points).toEqual([0]);
+    draw(surface, around(2), { shiftKey: true });
+    expect(chart.points).toEqual([0, 2]);
+    draw(surface, [place(1), place(1)]);
+    expect(picked).toEqual([[1, false]]);
+    surface.move(at(...place(2)));
+    expect(hovered).toBe(2);
+    surface.move(at(101, 51));
+    expect(hovered).toBe(-1);
+  });
+
+  it("selects between two clicks without dragging, and lets go of the first by Esc", async () => {
+    const { chart, surface, place } = await touch();
+    surface.tool = "corners";
+    const [x, y] = place(1), [u, v] = place(2);
+    draw(surface, [[x - 5, y - 5]]);
+    expect(surface.drop()).toBe(true);
+    expect(surface.drop()).toBe(false);
+    draw(surface, [[u + 5, v + 5]]);
+    expect(chart.points).toEqual([]);
+    draw(surface, [[x - 5, y - 5]]);
+    expect(chart.points).toEqual([1, 2]);
+  });
+
+  it("moves the map with the hand, nears it with the wheel, with two fingers both", async () => {
+    const { chart, surface, place } = await touch();
+    surface.tool = "move";
+    const [x, y] = place(0);
+    draw(surface, [[300, 300], [340, 280]]);
+    expect(place(0)).toEqual([expect.closeTo(x + 40), expect.closeTo(y - 20)]);
+    expect(chart.points).toEqual([]);
+    const scale = surface.view!.scale;
+    const [p, q] = place(1);
+    surface.wheel({ ...at(p, q), deltaY: -200, preventDefault() {} } as unknown as WheelEvent);
+    expect(surface.view!.scale).toBeGreaterThan(scale * 1.2);
+    expect(place(1)).toEqual([expect.closeTo(p), expect.closeTo(q)]);
+    surface.tool = "lasso";
+    const before = surface.view!.scale;
+    surface.down(at(400, 300));
+    surface.down(at(500, 300, { pointerId: 2 }));
+    surface.move(at(600, 300, { pointerId: 2 }));
+    expect(surface.view!.scale).toBeCloseTo(before * 2);
+    surface.up(at(600, 300, { pointerId: 2 }));
+    surface.up(at(400, 300));
+    expect(chart.points).toEqual([]);
+    expect(picked).toEqual([]);
+  });
+
+  it("brings what comes into focus into view, and shows the whole again", async () => {
+    const { chart, surface } = await touch();
+    chart.state.set({ focus: 0 });
+    surface.zoom(20);
+    expect(surface.inView).toEqual([0]);
+    surface.reveal(2);
+    expect(surface.spotOf(2)).toEqual({ x: expect.closeTo(400), y: expect.closeTo(300) });
+    expect(surface.middle).toBe(2);
+    surface.showWhole();
+    expect(surface.inView).toEqual([0, 1, 2]);
   });
 });
 

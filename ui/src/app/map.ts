@@ -141,7 +141,9 @@ export class Chart {
   /** Takes points into the selection, or makes them the selection. */
   choose(points: readonly number[], how: "only" | "more" | "less" = "only"): void {
     if (how === "only") this.mask.fill(0);
-    for (const i of points) this.mask[i] = how === "less" ? 0 : 1;
+    // What is not in the folder any more stands where it stood, but nothing can be said of it.
+    const gone = this.now.data!.state;
+    for (const i of points) this.mask[i] = how === "less" || gone[i] === GONE ? 0 : 1;
     const chosen = this.mask.reduce((n, one) => n + one, 0);
     this.state.set({ chosen, version: this.now.version + 1 });
     this.model.app.set({ said: `${chosen.toLocaleString("en")} selected` });
@@ -184,6 +186,7 @@ export class Chart {
 }
 
 const isOpen = (state: string) => state === "open" || state === "later" || state === "gone";
+const GONE = POINT_STATES.indexOf("gone");
 const OPEN_POINT = Uint8Array.from(POINT_STATES, (state) => Number(isOpen(state)));
 
 // Looks that stand for no class here: blue and orange are told apart by everybody.
