@@ -45,7 +45,14 @@ GROUPS = (
         "forms",
         "Every form of the labelled loss, and the controls",
         "USPS, one seed. The printed forms of Eq. 7, the Student form with and without"
-        " augmentation, clustering alone, logistic regression on pixels, a supervised network.",
+        " augmentation, clustering alone, logistic regression on pixels, a supervised network. Who"
+        " loses to whom, as far as one seed says it: every printed form loses to the Student form"
+        " and to a supervised network that is asked by entropy, and these two are level; without"
+        " augmentation the Student form falls back to the best printed ones, which are those over"
+        " centroids and the inclusive one with negative squared distances. The literal form fails"
+        " with distances and with inner products: it ends below clustering alone. With cosines, and"
+        " the inclusive form with inner products, it loses to logistic regression at 3 %."
+        " Clustering alone does not learn from more labels, and logistic regression passes it.",
         "python benchmarks/run_all.py forms",
     ),
     Group(
