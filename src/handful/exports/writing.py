@@ -28,7 +28,7 @@ class Form(NamedTuple):
 FORMS: Mapping[str, Form] = {
     "csv": Form("CSV", "labels.csv"),
     "jsonl": Form("JSON Lines", "labels.jsonl"),
-    "parquet": Form("Parquet with the pictures (Hugging Face)", "labels.parquet"),
+    "parquet": Form("Parquet (Hugging Face)", "labels.parquet"),
     "coco": Form("COCO", "coco.json"),
     "label_studio": Form("Label Studio", "label-studio.json", (SETUP,)),
     "npz": Form("NumPy arrays", "labels.npz"),

@@ -7,13 +7,13 @@ import { shortened, shown } from "../logic/names";
 import { count, pictures } from "../logic/texts";
 
 /** Labels from a file: dropped or chosen, looked at, then taken or not. */
-export function ImportLabels({ coming }: { coming: Import }) {
+export function ImportLabels({ coming, over }: { coming: Import; over: boolean }) {
   const { busy, preview, complaint, done } = usePart(coming.coming, (now) => now);
   const input = useRef<HTMLInputElement>(null);
   return (
     <section class="import" aria-labelledby="import-title">
       <h2 id="import-title">Import labels</h2>
-      <div class="drop" data-testid="import-drop">
+      <div class={over ? "drop over" : "drop"} data-testid="import-drop">
         <span>
           Drop a CSV or{" "}
           <button type="button" disabled={busy !== ""} onClick={() => input.current?.click()}>choose</button>
@@ -28,7 +28,7 @@ export function ImportLabels({ coming }: { coming: Import }) {
             if (file) void coming.take(file);
           }}
         />
-        <button type="button" class="quiet" disabled={busy !== ""} onClick={() => void coming.look({})}>
+        <button type="button" disabled={busy !== ""} onClick={() => void coming.look({})}>
           Use the folders that the pictures lie in
         </button>
       </div>

@@ -15,19 +15,25 @@ export function Export() {
   const counts = useApp((app) => app.state?.counts ?? null);
   const [choices, setChoices] = useState<ExportChoices | null>(null);
   const coming = useMemo(() => new Import(model), [model]);
+  const [over, setOver] = useState(false);
   useEffect(() => {
-    let over = false;
-    carrying.choices().then((found) => !over && setChoices(found), () => undefined);
+    let left = false;
+    carrying.choices().then((found) => !left && setChoices(found), () => undefined);
     return () => {
-      over = true;
+      left = true;
     };
   }, [rev]);
   return (
     <main
       class="scrolls" tabIndex={0}
-      onDragOver={(event) => event.preventDefault()}
+      onDragOver={(event) => {
+        event.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={(event) => event.currentTarget === event.target && setOver(false)}
       onDrop={(event) => {
         event.preventDefault();
+        setOver(false);
         const file = event.dataTransfer?.files[0];
         if (file) void coming.take(file);
       }}
@@ -38,7 +44,7 @@ export function Export() {
           {counts && <p class="dim">{count(counts.pictures - counts.open)} of {pictures(counts.pictures)} have a label.</p>}
         </header>
         {choices ? <ExportForm choices={choices} /> : <p class="dim">Counting...</p>}
-        <ImportLabels coming={coming} />
+        <ImportLabels coming={coming} over={over} />
       </div>
     </main>
   );
@@ -186,14 +192,16 @@ function ModelRow({ chosen, set, choices: { model } }: Row) {
           </label>
         </th>
         <td>
-          HTML,{" "}
-          <label class="choice inline">
-            <input
-              type="checkbox" checked={chosen.examples} disabled={!chosen.report}
-              onChange={() => set({ examples: !chosen.examples })}
-            />
-            with example pictures
-          </label>
+          <div class="inline">
+            <span>HTML,</span>
+            <label class="choice">
+              <input
+                type="checkbox" checked={chosen.examples} disabled={!chosen.report}
+                onChange={() => set({ examples: !chosen.examples })}
+              />
+              with example pictures
+            </label>
+          </div>
         </td>
       </tr>
     </>
@@ -238,13 +246,13 @@ function FoldersRow({ chosen, set, choices: { places } }: Row) {
 }
 
 function IncludeRow({ chosen, set, choices }: Row) {
-  const n = (of: number) => (of ? ` (${count(of)})` : "");
+  const n = (of: number) => (of ? `: ${count(of)}` : "");
   return (
     <fieldset class="include">
       <legend>Include</legend>
       <label class="choice">
         <input type="checkbox" checked={chosen.byModel} onChange={() => set({ byModel: !chosen.byModel })} />
-        labels by the model{n(choices.by_model)} (source column says so)
+        labels by the model (source column says so){n(choices.by_model)}
       </label>
       <label class="choice">
         <input type="checkbox" checked={chosen.states} onChange={() => set({ states: !chosen.states })} />
