@@ -34,16 +34,27 @@ def module() -> Any:
     return loaded
 
 
-class Server:
-    """The program as a person starts it, and its address."""
+# the program without the process that learns: what is asked, and how it looks, stays the same
+UNLEARNED = """
+import functools, sys
+from handful.cli import main
+from handful.page import serve
+serve.Site = functools.partial(lambda site, *a, **k: site(*a, **{**k, "learns": False}), serve.Site)
+main()
+"""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+
+class Server:
+    """The program as a person starts it, and its address; ``learns``: with suggestions."""
+
+    def __init__(self, folder: Path, *, learns: bool = False) -> None:
+        self.folder, self.learns = folder, learns
         self.process: subprocess.Popen[str]
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "handful", str(self.folder), "--no-browser"]
+        program = ["-m", "handful"] if self.learns else ["-c", UNLEARNED]
+        command = [sys.executable, *program, str(self.folder), "--no-browser"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
@@ -82,16 +93,22 @@ def digits(place: Path, n: int = NUMBER) -> Path:
 
 @contextmanager
 def opened(browser: Any, server: Server, url: str) -> Iterator[Any]:
-    """The page when everything in the folder is read; it may ask nobody but its own server."""
+    """The queue when everything in the folder is read; it may ask nobody but its own server.
+
+    Pictures come at random and are answered for good: no first look.
+    """
     browser.faults.clear()
     browser.requests.clear()
-    browser.go(url)
+    browser.go(f"{url}/{RANDOM}" if url == server.origin else url + RANDOM)
     browser.until("document.querySelector('[data-testid=problems]')", seconds=30)
     browser.until(DRAWN, seconds=30)
     yield browser
     strange = [r for r in browser.requests if not r.startswith((server.origin, "about:"))]
     browser.go("about:blank")
     assert strange == []
+
+
+RANDOM = "#/queue?mode=random"
 
 
 def text(page: Any, testid: str) -> str:

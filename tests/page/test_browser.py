@@ -13,6 +13,7 @@ import pytest
 from browsing import (
     COUNTS,
     NUMBER,
+    RANDOM,
     WORDS,
     Server,
     answer,
@@ -59,6 +60,9 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
 def again(browser: Any, shared: Server) -> Iterator[Any]:
     with opened(browser, shared, shared.origin) as window:
         yield window
+
+
+SCREENS = ("queue", "gallery", "pictures", "classes", "export", "problems", "history", "keys")
 
 
 def test_a_sitting_by_keys_alone(page: Any) -> None:
@@ -136,7 +140,7 @@ def test_answers_outlive_a_killed_server(page: Any, server: Server) -> None:
     )
     assert "Answers are kept here (3)" in page.run("document.body.textContent")
     server.start()
-    page.go(server.url)  # the window that the program opens again
+    page.go(server.url + RANDOM)  # the window that the program opens again
     page.until("document.querySelector('[data-testid=picture]')?.complete")
     until_stored(page)
     page.until(f"{COUNTS}.by_you === 4")
@@ -148,7 +152,7 @@ def test_a_new_name_given_while_the_server_is_away_is_not_lost(page: Any, server
     name_class(page, "late")
     page.press("1")
     server.start()
-    page.go(server.url)
+    page.go(server.url + RANDOM)
     until_stored(page)
     page.until(f"{COUNTS}.by_you === 2")
     assert [c["name"] for c in api(page, "/state")["classes"]] == ["late"]
@@ -215,7 +219,7 @@ def test_a_key_that_was_changed_moves_and_single_keys_can_be_off(again: Any) -> 
     again.run("document.querySelector('[data-command=unsure] button').focus()")
     again.press("Shift+U")
     again.until("document.querySelector('[data-command=unsure] kbd').textContent === 'Shift+U'")
-    visit(again, "queue", "document.querySelector('[data-testid=picture]')")
+    visit(again, "queue?mode=random", "document.querySelector('[data-testid=picture]')")
     before = api(again, "/state")["counts"]
     again.press("u")
     again.press("Shift+U")
@@ -223,7 +227,7 @@ def test_a_key_that_was_changed_moves_and_single_keys_can_be_off(again: Any) -> 
     assert api(again, "/state")["counts"]["unsure"] == before["unsure"] + 1
     visit(again, "keys", "document.querySelector('[role=switch]')")
     again.run("document.querySelector('[role=switch]').click()")
-    visit(again, "queue", "document.querySelector('[data-testid=picture]')")
+    visit(again, "queue?mode=random", "document.querySelector('[data-testid=picture]')")
     for key in ("Shift+U", "n", " ", "i"):
         again.press(key)
     again.press("Ctrl+z")
@@ -238,8 +242,8 @@ def test_problems_and_export(again: Any, shared: Server) -> None:
     again.until("document.querySelector('[data-testid=problems]')")
     visit(again, "problems", "document.querySelector('table[data-testid=problems] tr')")
     assert "cut.png" in again.run("document.querySelector('table').textContent")
-    visit(again, "export", "document.querySelector('.export-form')")
-    again.run("document.querySelector('.export-form button.main').click()")
+    visit(again, "export", "document.querySelector('.carry-form')")
+    again.run("document.querySelector('.carry-form button.main').click()")
     again.until("document.querySelector('[data-testid=export-done]')")
     (written,) = shared.folder.glob("handful-export/*/labels.csv")
     with written.open(newline="", encoding="utf-8") as file:
@@ -284,7 +288,7 @@ def test_nothing_is_wider_than_the_window(again: Any, theme: str, width: int, he
     again.media(prefers_color_scheme=theme)
     again.size(width, height, touch=width == 768)
     try:
-        for screen in ("queue", "pictures", "classes", "export", "problems", "history", "keys"):
+        for screen in SCREENS:
             visit(
                 again,
                 screen,
@@ -320,7 +324,7 @@ def test_no_screen_shuts_anybody_out(again: Any, theme: str) -> None:
     again.media(prefers_color_scheme=theme)
     look = axe(again)
     try:
-        for screen in ("queue", "pictures", "classes", "export", "problems", "history", "keys"):
+        for screen in SCREENS:
             visit(again, screen, "document.querySelector('.work *')")
             again.run("new Promise((done) => setTimeout(done, 100))")
             assert look() == [], screen
