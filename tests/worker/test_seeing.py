@@ -268,8 +268,6 @@ class TestEncoders:
         images = np.random.default_rng(0).integers(0, 255, (2, 3, 16, 16), dtype=np.uint8)
         found = Glance().encode(images)
         assert np.array_equal(found, images.reshape(2, -1))
-        first = encoders.glances_as_strokes(found.astype(np.uint8))
-        assert first.shape == (2, Strokes(False, 16, 16).width)
 
     def test_a_long_photo_keeps_its_form(self) -> None:
         encoder = encoders.Pretrained()
@@ -374,10 +372,8 @@ class TestLooking:
 
     def look(self, looking: Looking, listing: Listing) -> None:
         looking.plan(listing, whole=True)
-        while (missing := looking.wanted(listing) & ~looking.glanced(listing)).any():
+        while (missing := looking.missing(listing)).any():
             looking.look(listing, missing)
-        while (missing := looking.wanted(listing) & ~looking.encoded(listing)).any():
-            looking.encode(listing, missing)
 
     def test_digits_are_read_once_and_kept(self, project_of: Maker) -> None:
         pixels, _ = digits(70)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from worker_running import Project, digits, png
 
 from handful.errors import StoreError
@@ -318,42 +319,47 @@ def test_a_part_is_published_where_all_would_take_long(
     sizes = [len(r) for r in ([1] * k for k in (day.published.count("features"),))]
     assert sizes[0] >= 2
     assert day.newest("features").meta["images"] == 300
-    assert day.newest("features").meta["settled"]
 
 
-def test_first_groups_come_from_a_glance(
-    project_of: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Photos: groups before the encoder has seen half of them, better ones after."""
-    import io as bytes_io
-
-    from PIL import Image
-
+def photos(n: int) -> dict[str, bytes]:
+    """Noise around two colours, as JPEG files."""
     rng = np.random.default_rng(0)
     files = {}
-    for i in range(40):
-        out = bytes_io.BytesIO()
+    for i in range(n):
+        out = io.BytesIO()
         colour = np.array([[200, 40, 40], [40, 40, 200]][i % 2])
         pixels = np.clip(colour + rng.normal(0, 60, (60, 80, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(out, "JPEG")
         files[f"{i:02d}.jpg"] = out.getvalue()
+    return files
+
+
+def test_another_encoder_takes_over_when_half_is_done(
+    project_of: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(work, "SOON", 0.0)
     monkeypatch.setattr(work, "FIRST", 10)
     monkeypatch.setattr(looking, "SECONDS", 0.0)
-    day = Day(project_of(files))
-    seen = []
-    for _ in range(200):
-        if not day.worker.step():
-            break
-        found = day.project.newest("features")
-        if found is not None and (not seen or seen[-1][0] != found.rev):
-            seen.append((found.rev, found.meta["settled"], found.meta["images"]))
-    assert next(s for _, s, _ in seen) is False
-    assert seen[-1][1:] == (True, 40)
-    assert "lite0" in day.newest("features").meta["source"]
+    day = Day(project_of(photos(40)))
+
+    def stages() -> list[tuple[str, int]]:
+        seen: list[Revision] = []
+        for _ in range(200):
+            if not day.worker.step():
+                break
+            found = day.project.newest("features")
+            if found is not None and (not seen or seen[-1].rev != found.rev):
+                seen.append(found)
+        return [(str(one.meta["source"]), int(one.meta["images"])) for one in seen]
+
+    first = stages()
+    assert all("lite0" in source for source, _ in first)
+    assert 10 <= first[0][1] < 40 == first[-1][1]
     day.tell(set={"features": "pixels"})
-    day.until_idle()
-    assert "pixels and strokes" in day.newest("features").meta["source"]
+    second = stages()
+    assert all("pixels and strokes" in source for source, _ in second[1:])
+    assert second[1][1] >= 20
+    assert second[-1][1] == 40
     day.tell(set={"features": "nonsense"})
     assert day.until_idle() == []
 

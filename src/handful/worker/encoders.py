@@ -2,7 +2,7 @@
 
 ::
 
-    glance       16 x 16 pixels in colour: for near-duplicates, and the first groups
+    glance       16 x 16 pixels in colour: for near-duplicates
     pixels       strokes: how strongly the brightness changes in 8 directions, cell by cell,
                  and the pixels themselves; for pictures of small true size
     autoencoder  the latent vector of a convolutional auto-encoder trained on these pictures
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SOURCES", "AutoEncoded", "Encoder", "Glance", "Pretrained", "Source", "Strokes",
-    "chosen", "glances_as_strokes", "opened", "small_form", "strokes",
+    "chosen", "opened", "small_form", "strokes",
 ]  # fmt: skip
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -269,12 +269,6 @@ def strokes(x: Matrix, size: tuple[int, int]) -> Matrix:
     cells = gaussian_filter(dealt, (0, 1.0, 1.0, 0))[:, 1::2, 1::2]
     found: Matrix = unit_rows(np.sqrt(np.maximum(cells, 0)).reshape(n, -1)).astype(np.float32)
     return found
-
-
-def glances_as_strokes(glances: Pixels) -> Matrix:
-    """Vectors of glances ``(n, 768)``, for the first groups."""
-    images = glances.reshape(-1, 3, GLANCE, GLANCE)
-    return Strokes(gray=False, height=GLANCE, across=GLANCE).encode(images)
 
 
 def chosen(source: Source, seen: list[Detail]) -> tuple[str, Detail]:

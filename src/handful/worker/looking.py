@@ -1,10 +1,9 @@
-"""Looking at pictures: each is read once or twice, and what was seen is kept by its content.
+"""Looking at pictures: each is read once, and what was seen is kept by its content.
 
 ::
 
     plan     a sample of at most 64 pictures says what stands for them (`encoders.chosen`)
-    glance   every picture in 16 x 16 pixels; where its strokes are wanted, both in one reading
-    encode   every picture for the encoder that was chosen
+    look     every picture in 16 x 16 pixels, and for the encoder that was chosen, in one reading
 
 Work is done a second at a time, so that whoever calls can turn to something else in between.
 """
@@ -189,18 +188,19 @@ class Looking:
             return np.zeros(len(listing), dtype=bool)
         return self.held.places(listing.keys) >= 0
 
-    def look(self, listing: Listing, missing: NDArray[np.bool_]) -> None:
-        """Glance at some of these, for a second; their strokes in the same reading."""
-        also = self.files is not None and not isinstance(self.files, Pretrained)
-        makers: list[tuple[Encoder, Kept]] = [(self.glance, self.glances)]
-        if also and self.files is not None and self.held is not None:
-            makers.append((self.files, self.held))
-        self._read(listing, np.flatnonzero(missing), makers)
+    def missing(self, listing: Listing) -> NDArray[np.bool_]:
+        """Pictures still to be looked at, ``(n,)``; none before there is a plan."""
+        if self.files is None:
+            return np.zeros(len(listing), dtype=bool)
+        return self.wanted(listing) & ~(self.glanced(listing) & self.encoded(listing))
 
-    def encode(self, listing: Listing, missing: NDArray[np.bool_]) -> None:
-        """Encode some of these, for a second."""
+    def look(self, listing: Listing, missing: NDArray[np.bool_]) -> None:
+        """Look at some of these, for a second."""
         if self.files is not None and self.held is not None:
-            self._read(listing, np.flatnonzero(missing), [(self.files, self.held)])
+            makers: list[tuple[Encoder, Kept]] = [
+                (self.glance, self.glances), (self.files, self.held),
+            ]  # fmt: skip
+            self._read(listing, np.flatnonzero(missing), makers)
 
     def _read(
         self, listing: Listing, places: NDArray[np.int64], makers: list[tuple[Encoder, Kept]]

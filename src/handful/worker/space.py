@@ -57,17 +57,13 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Pictures that have a vector, in the order of their rows; ``listing`` holds just these.
-
-    ``settled``: the encoder that was wanted, not a first look.
-    """
+    """Pictures that have a vector, in the order of their rows; ``listing`` holds just these."""
 
     listing: Listing
     x: Matrix  # (n, d), unit rows
     stack: NDArray[np.int32]  # place of the first of its near-duplicates, -1 alone
     projection: Projection
     encoder: Encoder
-    settled: bool = True
 
     def __len__(self) -> int:
         return len(self.x)
@@ -128,14 +124,7 @@ def main_directions(v: NDArray[Any], d: int = DIRECTIONS) -> Projection:
     return Projection(mean.astype(np.float32), P.astype(np.float32))
 
 
-def space_of(
-    listing: Listing,
-    kept: Kept,
-    stack: NDArray[np.int32],
-    encoder: Encoder,
-    *,
-    settled: bool = True,
-) -> Space:
+def space_of(listing: Listing, kept: Kept, stack: NDArray[np.int32], encoder: Encoder) -> Space:
     """The space of these pictures, each of which has a row in ``kept``."""
     places = kept.places(listing.keys)
     spread = np.argsort(listing.keys, kind="stable")  # by content: no order of the folder
@@ -147,4 +136,4 @@ def space_of(
     for start in range(0, len(places), BLOCK):
         part = slice(start, start + BLOCK)
         x[part] = projection(kept.rows(places[part]))
-    return Space(listing, x, stack, projection, encoder, settled)
+    return Space(listing, x, stack, projection, encoder)

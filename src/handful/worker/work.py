@@ -4,9 +4,9 @@
 
     a new answer      suggestions again after 10 answers or 5 s, whichever is later; the last few
                       wait 20 s at most
-    new pictures      looked at a second at a time; published at 300, at three times as many,
-                      and when all are looked at
-    first groups      by a glance, until half of the pictures went through the encoder
+    new pictures      looked at a second at a time; groups of the first 300, of three times as
+                      many each time, and of all
+    another encoder   takes over once half of the pictures went through it
     regroup           when asked, and after new suggestions once over half of the groups are done
     the map           when nothing else is to be done; answers are learned in between
 
@@ -35,9 +35,8 @@ from handful.revisions import Revision
 from handful.store import FollowedBook
 from handful.types import Event
 from handful.worker.copies import stacks
-from handful.worker.encoders import SOURCES, glances_as_strokes
+from handful.worker.encoders import SOURCES
 from handful.worker.groups import Opinion, grouped
-from handful.worker.kept import Kept
 from handful.worker.looking import Looking
 from handful.worker.map import drawn
 from handful.worker.model import NONE, Answered, Learned, answered, learn, mistakes
@@ -62,19 +61,6 @@ THIN = 10  # examples
 STEADY = 40  # answers over which suggestions are compared
 ANSWERING = {"labelled", "group_labelled", "state_set", "review_changed", "accepted_above"}
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Glanced:
-    """Kept glances as vectors, for the first groups."""
-
-    kept: Kept
-
-    def places(self, keys: NDArray[np.uint64]) -> Ints:
-        return self.kept.places(keys)
-
-    def rows(self, places: Ints) -> NDArray[np.float32]:
-        return glances_as_strokes(self.kept.rows(places))
 
 
 @dataclass(eq=False)
@@ -234,29 +220,16 @@ class Worker:
 
     def _look(self) -> bool:
         """Look at pictures for a second; False when all were looked at."""
-        looking = self.looking
-        listing = self.listing
+        looking, listing = self.looking, self.listing
         looking.plan(listing, whole=self._whole)
-        missing = looking.wanted(listing) & ~looking.glanced(listing)
-        if missing.any():
-            if self._settle(partly=True):
-                return True
-            self._tell("pictures", "Looking at the pictures", len(listing), int(missing.sum()))
+        missing = looking.missing(listing)
+        left = int(missing.sum())
+        if left and self._settle(partly=True):
+            return True
+        self._tell("pictures", "Looking at the pictures", len(listing), left)
+        if left:
             looking.look(listing, missing)
-            return True
-        self._tell("pictures", "Looking at the pictures", len(listing), 0)
-        if looking.files is None:
-            return False
-        missing = looking.wanted(listing) & ~looking.encoded(listing)
-        text = "Learning what the pictures look like"
-        if missing.any():
-            if self._settle(partly=True):
-                return True
-            self._tell("features", text, len(listing), int(missing.sum()))
-            looking.encode(listing, missing)
-            return True
-        self._tell("features", text, len(listing), 0)
-        return False
+        return left > 0
 
     def _tell(self, name: str, text: str, total: int, left: int) -> None:
         """How far a piece of work is that is done a second at a time."""
@@ -276,41 +249,35 @@ class Worker:
     def _settle(self, *, partly: bool = False) -> bool:
         """Make the space anew where there are pictures enough for a better one."""
         listing, looking = self.listing, self.looking
-        if partly and time.monotonic() - self._looking_since < SOON:
+        if looking.files is None or (partly and time.monotonic() - self._looking_since < SOON):
             return False
+        whole = not partly and self._whole
         wanted = looking.wanted(listing)
-        ready = wanted & looking.glanced(listing)
-        encoded = ready & looking.encoded(listing)
-        n, whole = int(wanted.sum()), not partly and self._whole
-        settled = looking.files is not None and 0 < n <= encoded.sum() / HALF
-        settled = settled and (whole or not looking.untrained)
-        chosen = encoded if settled else ready
-        if not chosen.any() or not self._worth(chosen, settled=bool(settled), whole=whole):
+        ready = wanted & looking.glanced(listing) & looking.encoded(listing)
+        if not ready.any() or not self._worth(int(ready.sum()), int(wanted.sum()), whole=whole):
             return False
-        return self._make(listing.of(np.flatnonzero(chosen)), settled=bool(settled))
+        return self._make(listing.of(np.flatnonzero(ready)))
 
-    def _worth(self, chosen: NDArray[np.bool_], *, settled: bool, whole: bool) -> bool:
-        """Whether a space of these pictures is worth its making."""
-        n, now = int(chosen.sum()), self.space
-        if now is None or now.listing.made != self.listing.made:
-            return n >= FIRST or whole
-        if now.settled and not settled:
-            return False
-        if settled and not now.settled:
-            return n >= FIRST or whole
+    def _worth(self, ready: int, wanted: int, *, whole: bool) -> bool:
+        """Whether a space of the pictures looked at is worth its making."""
+        now, looking = self.space, self.looking
         if whole:
             return True  # `_make` sees whether it is another one
-        return n >= GROWN * len(now)
+        if looking.untrained or looking.encoder is None:
+            return False
+        if now is None or now.listing.made != self.listing.made:
+            return ready >= FIRST
+        if dict(now.encoder.about) != dict(looking.encoder.about):
+            return ready >= max(FIRST, HALF * wanted)
+        return ready >= GROWN * len(now)
 
-    def _make(self, listing: Listing, *, settled: bool) -> bool:
+    def _make(self, listing: Listing) -> bool:
         """Make the space of these pictures and publish it; False when it is the one at hand."""
         looking = self.looking
-        if settled and looking.untrained:
+        if looking.untrained:
             looking.train(listing, self.voice)
-        if settled and looking.encoder is not None:
-            looking.reduce(listing, self.breathe)
-        encoder = looking.encoder if settled else looking.glance
-        kept: Any = looking.seen if settled else _Glanced(looking.glances)
+        looking.reduce(listing, self.breathe)
+        encoder, kept = looking.encoder, looking.seen
         if encoder is None or kept is None:
             return False
         alone = self._alone(listing)
@@ -321,7 +288,7 @@ class Worker:
         with self.voice.work("features", "Comparing the pictures", None):
             glances = looking.glances.rows(looking.glances.places(listing.keys))
             stack = stacks(listing, glances, alone)
-            self.space = space_of(listing, kept, stack, encoder, settled=settled)
+            self.space = space_of(listing, kept, stack, encoder)
         self.mark, self.opinion, self._said_seq = mark, None, -1
         self._publish_features(time.monotonic() - begun)
         self._take_up()
@@ -342,7 +309,6 @@ class Worker:
         meta = {
             "source": space.encoder.words,
             "kind": space.encoder.kind,
-            "settled": space.settled,
             "dim": vectors.shape[1],
             "images": len(space),
             "seconds": round(seconds, 3),
@@ -413,7 +379,7 @@ class Worker:
         self._regroup, self._grouped = False, self.mark
         places = np.searchsorted(space.listing.rows, found["rows"])
         self.groups = np.split(places, found["starts"][1:-1]) if len(found["likely"]) else []
-        self._publish("groups", found, {"label_rev": len(self.book), "settled": space.settled})
+        self._publish("groups", found, {"label_rev": len(self.book)})
 
     def _mostly_done(self) -> bool:
         """Whether over half of the groups have hardly an open picture."""
@@ -423,7 +389,7 @@ class Worker:
 
     def _draw(self) -> bool:
         space = self.space
-        if space is None or not space.settled or self._drawn == self.mark or not self._whole:
+        if space is None or self._drawn == self.mark or not self._whole:
             return False
         mark = self.mark
         with self.voice.work("map", "Drawing the map", 350) as work:
@@ -447,7 +413,7 @@ class Worker:
 
     def _fresh(self) -> int:
         """Pictures whose answer is another than at the last learning; a changed class counts 10."""
-        if self.space is None or not self.space.settled:
+        if self.space is None:
             return 0
         if self._learned.seq == len(self.book) and self._modelled == self.mark:
             return 0
