@@ -269,7 +269,10 @@ class TestStacks:
         stack = names(page, rows[:3])
         tab.label(stack[0], A)
         labelled = hash_of(tab)
+        told = tab.get(f"/images/{stack[0]}").json["stack"]
+        assert {seen["id"] for seen in told} == set(stack)
         tab.decide({"kind": "stack_broken", "images": stack})
+        assert tab.get(f"/images/{stack[0]}").json["stack"] == []
         assert hash_of(tab) == labelled
         assert {i["stack"] for i in tab.get("/images").json["items"]} == {1}
         tab.label(stack[0], B)

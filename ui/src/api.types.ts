@@ -258,9 +258,10 @@ export type Counts = {
   others: number;
 };
 
-/** One picture in full. */
+/** One picture in full; ``stack``: its near-duplicates, itself included, where it has some. */
 export type Detail = {
   picture: Picture;
+  stack: (Seen)[];
   sha256: string | null;
   bytes: number | null;
   kind: string | null;

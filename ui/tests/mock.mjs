@@ -259,7 +259,7 @@ export function mockServer({
     }
     const image = /^\/images\/(\w+)$/.exec(path);
     if (image && byId.has(image[1])) {
-      return ok({ picture: byId.get(image[1]), sha256: null, bytes: 1, kind: "PNG", pages: 1, problem: null, history: [], label_rev: log.length });
+      return ok({ picture: byId.get(image[1]), stack: [], sha256: null, bytes: 1, kind: "PNG", pages: 1, problem: null, history: [], label_rev: log.length });
     }
     return refused(404, "", "Nothing of that name is here.");
   }

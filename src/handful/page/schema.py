@@ -381,9 +381,10 @@ class History(TypedDict):
 
 
 class Detail(TypedDict):
-    """One picture in full."""
+    """One picture in full; ``stack``: its near-duplicates, itself included, where it has some."""
 
     picture: Picture
+    stack: list[Seen]
     sha256: str | None
     bytes: int | None
     kind: str | None

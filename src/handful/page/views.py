@@ -56,6 +56,8 @@ __all__ = [
 ]  # fmt: skip
 
 
+_STACK_SHOWN = 100  # near-duplicates that one picture names
+
 # ------------------------------------------------------------------ state
 
 
@@ -363,6 +365,7 @@ def detail(project: Project, id: str) -> Detail:
             problem = {"id": row.problem, "text": row.reason or ""}
         return {
             "picture": picture(project, row),
+            "stack": _stack(project, row),
             "sha256": row.sha256,
             "bytes": row.size if row.size is not None and row.size >= 0 else None,
             "kind": row.kind,
@@ -371,6 +374,11 @@ def detail(project: Project, id: str) -> Detail:
             "history": [line(project, event) for event in reversed(said[-50:])],
             "label_rev": project.rev,
         }
+
+
+def _stack(project: Project, row: Row) -> list[Seen]:
+    members = project.learned.stack(row.row)[:_STACK_SHOWN]
+    return [tile(one) for one in project.index.by_row(members).values()] if len(members) > 1 else []
 
 
 # ------------------------------------------------------------------ history and problems
