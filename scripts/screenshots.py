@@ -3,18 +3,21 @@
     .venv/bin/python scripts/screenshots.py OUT [FOLDER]
 
 Labels some pictures of FOLDER (a copy of scikit-learn's digits when it is left out) by keys,
-then photographs each screen at 768, 1280 and 1920 pixels in both themes.  Says why and ends
-with 0 where there is no browser or the page is not built.
+lets the page learn from 300 more, then photographs each screen at 768, 1280 and 1920 pixels in
+both themes, and the result of an audit last.  Says why and ends with 0 where there is no browser
+or the page is not built.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +26,26 @@ import chromium
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = ((768, 1024), (1280, 720), (1920, 1080))
 THEMES = ("light", "dark")
-SCREENS = ("queue", "pictures", "classes", "export", "problems", "history", "keys")
+# Each screen: its address, and what must be there before it is photographed.
+PICTURE = "document.querySelector('[data-testid=picture]')?.naturalWidth > 0"
+TILES = "document.querySelectorAll('[data-testid=tile] img').length > 3"
+SCREENS = {
+    "gallery": ("gallery", TILES),
+    "overview": ("gallery?part=all", "document.querySelector('.card-cell img')"),
+    "queue": ("queue", PICTURE),
+    "audit": ("audit", PICTURE),
+    "review": ("review", PICTURE),
+    "confusion": ("review?part=confusion", "document.querySelector('[data-testid=confusion]')"),
+    "accept": ("review?part=accept", "document.querySelector('[data-testid=accept-do]')"),
+    "map": ("map", "performance.getEntriesByName('map').length > 0"),
+    "find": ("find?class=8", TILES),
+    "pictures": ("pictures", TILES),
+    "classes": ("classes", "document.querySelector('[data-testid=class]')"),
+    "export": ("export", "document.querySelector('.work h1')"),
+    "problems": ("problems", "document.querySelector('.work h1')"),
+    "history": ("history", "document.querySelector('.history-list li')"),
+    "keys": ("keys", "document.querySelector('.settings')"),
+}  # fmt: skip
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -60,7 +82,7 @@ def served(folder: Path) -> Iterator[str]:
             process.wait(20)
 
 
-def sitting(browser: chromium.Chromium, out: Path) -> None:
+def sitting(browser: chromium.Chromium, out: Path, key_of: Callable[[str], str]) -> None:
     """The first minute, with its own pictures on the way."""
     picture = "document.querySelector('[data-testid=picture]')"
     browser.until(f"{picture}?.complete", seconds=30)
@@ -73,10 +95,82 @@ def sitting(browser: chromium.Chromium, out: Path) -> None:
         if word == "three":
             shoot(browser, out / "typing-1280-light.png")
         browser.press("Enter")
-    for key in ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0"] * 4 + ["u", "n", " "]:
-        browser.until(f"{picture}?.complete")
-        browser.press(key)
+    browser.run("location.hash = '#/queue'")
+    for _ in range(30):
+        browser.until(PICTURE)
+        image = browser.run(f"{picture}.dataset.image")
+        browser.press(key_of(image))
+        browser.until(f"{picture}?.dataset.image !== '{image}'")
     browser.until("document.querySelector('[data-testid=stored]').textContent === 'Stored'")
+
+
+# What a person would do in an hour, sent from the page as its own answers are.
+SEND = """
+const send = async (path, body) => (await fetch('/api/v1' + path, {
+  method: 'POST', body: JSON.stringify(body),
+  headers: { 'Content-Type': 'application/json', 'X-Handful': '1' },
+})).json();
+const ask = async (path) => (await fetch('/api/v1' + path)).json();
+let number = 0;
+const id = () => `shots${Date.now()}.${number++}`;
+"""
+ANSWER = """(async () => { %s
+  const keys = %s, wrong = %d;
+  const seen_rev = (await ask('/state')).label_rev;
+  const events = Object.entries(keys).map(([image, key], i) => ({
+    kind: 'labelled', id: id(), seen_rev, image, from: 'queue',
+    class: i %% wrong === wrong - 1 ? (key + 1) %% 10 : key,
+  }));
+  for (let i = 0; i < events.length; i += 100) await send('/events', events.slice(i, i + 100));
+})()"""
+AUDIT = """(async () => { %s
+  const keys = %s;
+  for (let given = 0; given < 150;) {
+    const queue = await ask('/queue?mode=audit&n=50');
+    if (!queue.items.length) break;
+    const events = queue.items.map(({ id: image }) => ({
+      kind: 'audit_answered', id: id(), seen_rev: queue.label_rev, image, class: keys[image],
+    }));
+    await send('/events', events.slice(0, 150 - given));
+    given += events.length;
+  }
+  await send('/audit/close', { id: id() });
+})()"""
+
+
+def truth(browser: chromium.Chromium) -> dict[str, int]:
+    """Class of each picture by its id: the digit, where the folder is that of the digits."""
+    from sklearn.datasets import load_digits
+
+    target = load_digits().target
+    found: dict[str, int] = {}
+    cursor = ""
+    while True:
+        page = browser.run(
+            f"fetch('/api/v1/images?limit=500{cursor}').then((reply) => reply.json())"
+        )
+        for picture in page["items"]:
+            stem = Path(picture["name"]).stem
+            number = int(stem) if stem.isdecimal() else len(found) + 1
+            found[picture["id"]] = int(target[(number - 1) % len(target)])
+        if page["next"] is None:
+            return found
+        cursor = f"&cursor={page['next']}"
+
+
+def learned(browser: chromium.Chromium, keys: dict[str, int]) -> None:
+    """Give 300 answers, one in twenty wrong, and wait for what is learned from them."""
+    some = {image: key for i, (image, key) in enumerate(sorted(keys.items())) if i % 6 == 0}
+    browser.run(ANSWER % (SEND, json.dumps(some), 20))
+    ready = """fetch('/api/v1/state').then((reply) => reply.json()).then((state) =>
+      state.map_rev && state.groups_rev && state.model_rev
+      && fetch('/api/v1/review?kind=errors').then((r) => r.json()).then((r) => r.total > 5))"""
+    until = time.monotonic() + 180
+    while not browser.run(ready):
+        assert time.monotonic() < until, "nothing is learned in three minutes"
+        time.sleep(1)
+    browser.run("location.reload()")
+    browser.until("document.querySelector('[data-testid=stored]')")
 
 
 def shoot(browser: chromium.Chromium, path: Path) -> None:
@@ -86,22 +180,23 @@ def shoot(browser: chromium.Chromium, path: Path) -> None:
     path.write_bytes(browser.shot())
 
 
-def photograph(browser: chromium.Chromium, out: Path) -> None:
-    """Every screen in every size and theme."""
+def photograph(
+    browser: chromium.Chromium, out: Path, screens: Mapping[str, tuple[str, str]]
+) -> None:
+    """Screens in every size and theme."""
     for theme in THEMES:
         browser.media(prefers_color_scheme=theme)
         for width, height in SIZES:
             browser.size(width, height, touch=width == min(SIZES)[0])
-            for screen in SCREENS:
-                browser.run(f"location.hash = '#/{screen}'")
-                browser.until("document.querySelector('.work *')")
-                if screen == "pictures":
-                    browser.until("document.querySelector('[data-testid=tile] img')")
+            for name, (address, ready) in screens.items():
+                browser.run(f"location.hash = '#/{address}'")
+                browser.until(f"location.hash === '#/{address}' && {ready}")
+                if name == "pictures":
                     browser.run("document.querySelector('[data-testid=tile]').focus()")
                     for _ in range(2):
                         browser.press("Shift+ArrowRight")
-                shoot(browser, out / f"{screen}-{width}-{theme}.png")
-                if screen == "pictures":
+                shoot(browser, out / f"{name}-{width}-{theme}.png")
+                if name == "pictures":
                     browser.press("Escape")
 
 
@@ -127,8 +222,19 @@ def main(arguments: list[str]) -> int:
             browser.size(1280, 720)
             browser.media(prefers_color_scheme="light")
             browser.go(address)
-            sitting(browser, out)
-            photograph(browser, out)
+            keys: dict[str, int] = {}
+
+            def key_of(image: str) -> str:
+                if not keys:
+                    keys.update(truth(browser))
+                return str((keys[image] + 1) % 10)
+
+            sitting(browser, out, key_of)
+            learned(browser, keys)
+            photograph(browser, out, SCREENS)
+            browser.run(AUDIT % (SEND, json.dumps(keys)))
+            result = "document.querySelector('[data-testid=audit-result]')"
+            photograph(browser, out, {"result": ("audit", result)})
             for fault in browser.faults:
                 sys.stderr.write(f"{fault}\n")
             return 1 if browser.faults else 0
