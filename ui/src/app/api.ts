@@ -70,7 +70,7 @@ export const api = {
   queue: (n: number, mode: string, cursor: string | null) =>
     must<Queue>("GET", `/queue${query({ n, mode, cursor })}`),
   groups: (cursor: string | null, limit: number, done = false) =>
-    must<Groups>("GET", `/groups${query({ cursor, limit, done: done ? "yes" : null })}`),
+    must<Groups>("GET", `/groups${query({ cursor, limit, done: done ? 1 : null })}`),
   halveGroup: (id: string, body: GroupAct) =>
     must<GroupsChanged>("POST", `/groups/${id}/halve`, body),
   asideGroup: (id: string, body: Aside) =>

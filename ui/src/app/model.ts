@@ -160,7 +160,11 @@ export class Model {
     if (address.screen !== "queue") return;
     this.shownSince = performance.now();
     this.ask(this.modeOf(address));
-    void this.serve();
+    // One comes back to a blind picture while there are suggestions: nobody was looking at it.
+    const entry = queue.current(this.now.line);
+    if (this.now.served.mode === "useful" && entry?.blind && !entry.answer && this.now.state?.model_rev) {
+      void this.showNewer();
+    } else void this.serve();
   }
 
   /** What the server is asked for: while there are no suggestions, pictures for a blind answer. */

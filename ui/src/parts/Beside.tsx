@@ -1,3 +1,6 @@
+import { useState } from "preact/hooks";
+import type { Seen } from "../api.types";
+import { api } from "../app/api";
 import { useApp, useModel } from "../app/context";
 import { keyOf } from "../logic/keys";
 import { shown } from "../logic/names";
@@ -78,13 +81,47 @@ function Suggestion({ entry, onAccept }: { entry: Entry; onAccept: () => void })
         </>
       )}
       {(entry.why || (entry.stack ?? 1) > 1) && <hr />}
-      {(entry.stack ?? 1) > 1 && (
-        <p class="what">×{count(entry.stack!)}: the answer goes to {count(entry.stack! - 1)} near-duplicates, too.</p>
-      )}
+      {(entry.stack ?? 1) > 1 && <Stack of={entry} />}
       {entry.why && (
         <>
           <h2>Why this one?</h2>
           <p class="what">{entry.why}</p>
+        </>
+      )}
+    </>
+  );
+}
+
+/** The near-duplicates that the answer goes to, and the way to ask each by itself. */
+function Stack({ of }: { of: Entry }) {
+  const model = useModel();
+  const [members, setMembers] = useState<readonly Seen[] | null>(null);
+  const [apart, setApart] = useState(false);
+  const others = of.stack! - 1;
+  if (apart) return <p class="what">Each of them is asked by itself.</p>;
+  const open = () => {
+    api.image(of.id).then((detail) => setMembers(detail.stack), (error) => model.refuse(error));
+  };
+  const part = () => {
+    const images = members!.map((picture) => picture.id);
+    model.submit({ body: { kind: "stack_broken", images }, text: `a stack of ${images.length} taken apart` });
+    setApart(true);
+  };
+  return (
+    <>
+      <p class="what">
+        The answer goes to {others === 1 ? "1 near-duplicate" : `${count(others)} near-duplicates`}, too.
+      </p>
+      {members === null ? (
+        <button type="button" onMouseDown={keepFocus} onClick={open}>Show the {count(of.stack!)}</button>
+      ) : (
+        <>
+          <ul class="likes">
+            {members.map((picture) => (
+              <li key={picture.id}><span class="like-tile"><Thumbnail of={picture} tile={TILE} /></span></li>
+            ))}
+          </ul>
+          <button type="button" disabled={members.length < 2} onMouseDown={keepFocus} onClick={part}>They differ: ask each</button>
         </>
       )}
     </>

@@ -198,8 +198,8 @@ function StatusLine() {
       <Newer />
       <span class="right">
         {state?.trouble && <span class="careful">{shown(state.trouble)}</span>}
-        {tasks.slice(0, MOST_TASKS).map((task) => (
-          <span key={task.name} class="row" data-testid="task" data-task={task.name}>
+        {tasks.slice(0, MOST_TASKS).map((task, i) => (
+          <span key={task.name} class={`task ${i > 0 ? "more" : ""}`} data-testid="task" data-task={task.name}>
             <progress value={task.done} max={Math.max(1, task.total)} aria-label={task.text} />
             {texts.task(task)}
           </span>
@@ -225,7 +225,7 @@ function Newer() {
   const blind = current(line)?.blind ?? false;
   if (screen === "gallery" && newer) {
     return (
-      <span class="row newer" data-testid="newer">
+      <span class="newer" data-testid="newer">
         New suggestions are ready <button type="button" onMouseDown={keepFocus} onClick={() => groups.showNewer()}>Show them</button>
       </span>
     );
@@ -233,14 +233,14 @@ function Newer() {
   if (screen !== "queue") return null;
   if (suggests && blind) {
     return (
-      <span class="row newer" data-testid="newer">
+      <span class="newer" data-testid="newer">
         New suggestions are ready <button type="button" onMouseDown={keepFocus} onClick={() => void model.showNewer()}>Show them</button>
       </span>
     );
   }
   if (!grouped || seen) return null;
   return (
-    <span class="row newer" data-testid="newer">
+    <span class="newer" data-testid="newer">
       Groups are ready <a class="button" href="#/gallery">Go to the gallery <kbd>Shift+G</kbd></a>
     </span>
   );
