@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from cells import cell
 from handful.bench.grid import Cell
+from handful.recipes import QueryPart
 
 COUNTS = (20, 40, 60, 80, 100)
 ENCODER: dict[str, object] = {"features": "backbone", "backbone": "lite0"}
@@ -72,6 +73,7 @@ def dsac_cifar10() -> Iterator[Cell]:
             yield run("dsac_cifar10", "cifar10", name, seed, 160)
 
 
+PAPERS_RULE = {"k1_share": 0.06, "reps_first_round": 3}  # but no outlier, and three at first
 CHOICE: dict[str, tuple[dict[str, object], dict[str, object]]] = {  # learner, rule
     "as it is": ({}, {}),
     "six candidates": ({}, {"k1_share": 0.0}),
@@ -100,20 +102,21 @@ def dsac_choice() -> Iterator[Cell]:
             yield cell(
                 "dsac_choice", "digits", "dsac-steady", "pixels, fast", seed, split="none",
                 schedule="fast", counts=COUNTS, label=f"dsac-steady {name}",
-                learner={"predict": "row", "pseudo_label": "agreed", **learner}, query=query,
+                learner={"predict": "row", **learner},
+                query=QueryPart("dsac", {**PAPERS_RULE, **query}),
             )  # fmt: skip
 
 
 def dsac_choice_predict() -> Iterator[Cell]:
-    """What names an image in the end, and what trains the next round: on digits, too."""
-    ways = (("agreed", "row"), ("agreed", "centre"), ("agreed", "views"), ("trusted", "views"))
+    """Which images are asked, and what names an image in the end: decided on digits, too."""
+    ways = (("dsac", "row"), ("dsac", "centre"), ("dsac", "views"), ("typiclust", "views"))
     for seed in range(5):
-        for named, predict in ways:
+        for rule, predict in ways:
             yield cell(
                 "dsac_choice_predict", "digits", "dsac-steady", "pixels, fast", seed,
                 split="none", schedule="fast", counts=COUNTS,
-                label=f"dsac-steady {named}, {predict}",
-                learner={"pseudo_label": named, "predict": predict},
+                label=f"dsac-steady {rule}, {predict}", learner={"predict": predict},
+                query=QueryPart(rule, PAPERS_RULE if rule == "dsac" else {}),
             )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ TINY: dict[str, tuple[dict[str, Any], ...]] = {
             "cap_by_share": True,
         },
         {**_DSAC, "predict": "cluster", "pseudo_label": "labels"},
-        {**_DSAC, "predict": "views", "pseudo_label": "trusted", "graph_k": 5},
+        {**_DSAC, "predict": "views", "pseudo_label": "agreed", "graph_k": 5},
         {
             **_DSAC,
             "batching": "mixed",

@@ -513,41 +513,6 @@ def test_prediction_by_two_views_of_the_answers() -> None:
     assert np.array_equal(twin.snapshot(view, frozenset({"proba"})).proba, proba)
 
 
-def test_the_graph_is_trusted_once_it_foretold_more_answers() -> None:
-    pool, truth = pool_of()
-    learner = begun(pool, pseudo_label="trusted", passes=2)
-    first = nearest_to_centres(learner)
-    fit(learner, asked(pool, truth, first))
-    assert learner.foretold.tolist() == [0, 0], "nothing was foretold before the first answers"
-    assert np.array_equal(learner.pseudo_labels() >= 0, agreed_rows(learner, first, truth))
-    rest = np.setdiff1d(np.arange(len(pool)), first)
-    learner.a[rest] = (learner.a[rest] + 1) % 3  # each cluster named by a stranger
-    rows = [*first, *rest[:12].tolist()]
-    clusters = learner.a.copy()
-    fit(learner, asked(pool, truth, rows, round=2))
-    before = np.full(len(pool), -1)
-    before[first] = truth[first]
-    by_graph = learner._spread(learner.options, before)
-    named = {int(clusters[i]): int(truth[i]) for i in first}
-    new = rows[len(first) :]
-    right = [(by_graph[i] == truth[i], named.get(int(clusters[i]), -1) == truth[i]) for i in new]
-    b, c = right.count((True, False)), right.count((False, True))
-    assert learner.foretold.tolist() == [b, c], "each answer counts once, whatever the passes"
-    assert b - c > (b + c) ** 0.5
-    after = before.copy()
-    after[rows] = truth[rows]
-    expected = np.where(after < 0, learner._spread(learner.options, after), -1)
-    assert np.array_equal(learner.pseudo_labels(), expected)
-
-
-def agreed_rows(learner: DSAC, rows: Sequence[int], truth: np.ndarray) -> np.ndarray:
-    """Rows on which the first clustering and the graph name alike."""
-    twin = begun(pool_of()[0], pseudo_label="agreed", passes=2)
-    fit(twin, asked(pool_of()[0], truth, rows))
-    found: np.ndarray = twin.pseudo_labels() >= 0
-    return found
-
-
 def test_prediction_by_the_nearest_centre_of_a_class() -> None:
     pool, truth = pool_of()
     learner = begun(pool, predict="centre")

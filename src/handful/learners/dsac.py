@@ -70,7 +70,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Matrix: TypeAlias = NDArray[np.float32]
 Order: TypeAlias = Iterator[tuple[int, Ints, Ints]]  # epoch, rows of U, rows of L
 PseudoLabel: TypeAlias = Literal[
-    "newest", "plurality", "labels", "hungarian", "agreed", "trusted", "none"
+    "newest", "plurality", "labels", "hungarian", "agreed", "none"
 ]  # fmt: skip
 Predict: TypeAlias = Literal["row", "column-softmax", "centre", "cluster", "views"]
 PUBLISHED_SETS = {(13_000, 10), (60_000, 10), (60_000, 20)}  # images and classes: k_2 as printed
@@ -102,8 +102,7 @@ class DSACOptions(InputOptions):
     k: int = 6  # neighbours of the compactness
     comp_floor: float = 1e-3  # of its sum of distances, times the median
     # --- pseudo-labels
-    # who names a cluster; agreed: where cluster and graph name alike, the rest below is not used;
-    # trusted: agreed, or the graph alone once it has foretold clearly more of the answers
+    # who names a cluster; agreed: where cluster and graph name alike, the rest below is not used
     pseudo_label: PseudoLabel = "newest"
     graph_k: int = 10  # neighbours of the graph, of the untrained vectors at unit length
     graph_alpha: float = 0.9  # how far answers are spread over it
@@ -215,7 +214,6 @@ class DSAC:
         self.log_mass: Matrix = np.zeros(1, dtype=np.float32)  # of column-softmax
         self.spread = 1.0  # of predict = "centre" and "views": mean d of the pool
         self.reach: Matrix = np.empty((0, 0), dtype=np.float32)  # (n, C) of predict = "views"
-        self.foretold = np.zeros(2, dtype=np.int64)  # answers: by the graph alone, by the clusters
 
     @property
     def transductive(self) -> bool:
@@ -388,7 +386,6 @@ class DSAC:
         self._place(geometry.constrained_kmeans(x, nobody, k, rng, n_init=o.n_init), o, z)
         self.since = np.full(len(z), UNKNOWN, dtype=np.int64)
         self.pseudo, self.round = self.since.copy(), 0
-        self.foretold = np.zeros(2, dtype=np.int64)
         self._weigh(o, z, known)
 
     def _recluster(self, o: DSACOptions, z: Matrix, known: Ints, k: int, rng: Generator) -> None:
@@ -446,9 +443,7 @@ class DSAC:
         n, k = len(known), len(self.centres)
         if o.pseudo_label == "none":
             return np.full(n, UNKNOWN, dtype=np.int64)
-        if o.pseudo_label == "trusted" and self._graph_is_better(o, known, d, count=inner == 1):
-            return np.where(known < 0, self._spread(o, known), UNKNOWN)
-        if o.pseudo_label == "agreed" or o.pseudo_label == "trusted":
+        if o.pseudo_label == "agreed":
             return pseudo.agreed_labels(self.a, d, known, self._spread(o, known), n_clusters=k)
         mode = o.k2_mode
         if mode == "auto":
@@ -473,27 +468,6 @@ class DSAC:
             agree_tau=o.agree_tau,
             previous=self.pseudo if o.pseudo_policy == "accumulate" else None,
         )
-
-    def _graph_is_better(
-        self, o: DSACOptions, known: Ints, d: NDArray[np.float64], *, count: bool
-    ) -> bool:
-        """Whether the graph has foretold more answers than the clusters, by a deviation or more.
-
-        Each answer is foretold by those of the rounds before it.  Of the b + c that one of the
-        two alone got right, b by the graph:  b - c > sqrt(b + c), the sign test at one sigma.
-        """
-        fresh = (known >= 0) & (self.since == self.round)
-        before = np.where(fresh, UNKNOWN, known)
-        if count and fresh.any() and (before >= 0).any():
-            named = pseudo.cluster_classes(
-                self.a, d, before, np.empty(0, dtype=np.int64),
-                mode="labels", n_clusters=len(self.centres),
-            ).classes  # fmt: skip
-            by_graph = self._spread(o, before)[fresh] == known[fresh]
-            by_cluster = named[self.a[fresh]] == known[fresh]
-            self.foretold += [(by_graph & ~by_cluster).sum(), (by_cluster & ~by_graph).sum()]
-        b, c = self.foretold.tolist()
-        return bool(b - c > math.sqrt(b + c))
 
     def _spread(self, o: DSACOptions, known: Ints) -> Ints:
         """The class that the answers reach each image with, over neighbours; -1 none ``(n,)``."""
@@ -534,9 +508,8 @@ class DSAC:
         """The control without training: each image takes the class of its cluster."""
         asked = _representatives(view)
         mode: pseudo.NamedBy = "labels"
-        said = o.pseudo_label
-        if said != "none" and said != "agreed" and said != "trusted":
-            mode = said
+        if o.pseudo_label != "none" and o.pseudo_label != "agreed":
+            mode = o.pseudo_label
         named = pseudo.cluster_classes(
             self.a, d, known, asked,
             mode=mode, fresh=self._newest(asked), n_clusters=len(self.centres),
@@ -731,7 +704,6 @@ class DSAC:
             "class_of": self.class_of.copy(),
             "log_mass": self.log_mass.copy(),
             "reach": self.reach.copy(),
-            "foretold": self.foretold.copy(),
             "spread": np.array([self.spread]),
             "counts": np.array(
                 [self.n_classes, self.round, WAYS.index(self.inputs.way or "frozen")]
@@ -761,7 +733,6 @@ class DSAC:
         self.log_mass, self.spread = np.array(state["log_mass"]), float(state["spread"][0])
         # a model of an earlier version knows no such thing
         self.reach = np.array(state.get("reach", self.reach))
-        self.foretold = np.array(state.get("foretold", self.foretold), dtype=np.int64)
         self._moved()
 
 
