@@ -343,6 +343,7 @@ def close(project: Project, id: str) -> Audit:
                 "agreement": dict(result["agreement"]),
             }  # fmt: skip
             project.append([Event("audit_closed", id, data, person=project.person)])
+            project.tell("advice")
         return audit(project)
 
 
@@ -357,6 +358,7 @@ def more(project: Project, id: str) -> Audit:
             base = now.wanted if now.closed is None else now.answered
             data = {"n": MORE, "wanted": min(base + MORE, pictures)}
             project.append([Event("audit_more", id, data, person=project.person)])
+            project.tell("advice")
         return audit(project)
 
 

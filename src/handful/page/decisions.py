@@ -61,6 +61,8 @@ def turn(project: Project, kind: str, id: str) -> Took:
         before = {path: project.book.said(path) for path in paths}
         touched = _of_class(project, target)
         project.append([Event(kind, id, {}, person=project.person, undoes=target.id)])
+        if target.kind == "setting_changed":
+            project.tell("advice")
         if target.kind == "audit_answered":  # beside the label: nothing else answers for it
             return Took(target, 1, 0, _said(kind, text))
         if not paths:
