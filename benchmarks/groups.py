@@ -347,6 +347,21 @@ GROUPS = (
         "python benchmarks/looks.py --record --auto-encoder",
     ),
     Group(
+        "page",
+        "The labelling page",
+        "*story*: 300 actions by keys alone in a real browser, by somebody who knows the truth and"
+        " reads it off the pictures on the screen: 20 blind first answers, groups until 120 actions"
+        " (a wrong tile is one action, a group of more than 6 wrong ones is refused), five undone"
+        " and done again, a class renamed, merged and parted, the queue, the program killed with"
+        " three answers on their way, blind answers until 100, the check closed, likely mistakes,"
+        " the rest in the queue. *accuracy of the export*: of every picture in `labels.csv`."
+        " *interval contains the truth*: the check's interval around the share of right labels at"
+        " that moment. Moving the focus is counted apart, in *moves*. The rest: 20,000 JPEG files"
+        " of about 10 kB while suggestions are learned, kills at random moments, 1,000,000 rows"
+        " without files. The machine is shared: seconds hold the other work on it.",
+        "python benchmarks/page.py story digits --seeds 0,1,2,3,4",
+    ),
+    Group(
         "scan",
         "Scanning a folder",
         "20,000 JPEG files of 30 kB: headers read, bytes hashed.",

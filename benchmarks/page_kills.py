@@ -1,0 +1,155 @@
+"""kill -9 of the server and of the process that learns, at random moments while a client labels.
+
+Nothing that was confirmed may be lost, nothing stored twice; the book replays to the state that
+the page shows.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from page_serving import Client
+from test_killed import NAMES, Running, check
+
+from handful.store import read_events
+
+Figure = tuple[str, float, str]
+NICE = 10  # that the server gives the process that learns
+
+
+def servers(folder: Path, kills: int) -> Iterator[Figure]:
+    """The server dies; what was not confirmed is sent again, as the page does."""
+    chance = random.Random(0)
+    sent: dict[str, dict[str, Any]] = {}
+    stored: set[str] = set()
+    for turn in range(kills):
+        running = Running(folder)
+        client = running.client(f"tab{turn}")
+        ids = client.ids()
+        end = time.monotonic() + chance.uniform(0.02, 1.5)
+        blow = False
+        try:
+            for id in [id for id in sent if id not in stored]:
+                assert client.send("/events", [sent[id]]).json["results"][0]["ok"]
+                stored.add(id)
+            while True:
+                decision = {
+                    "kind": "labelled", "id": client.id(), "seen_rev": client.rev,
+                    "image": chance.choice(ids), "name": chance.choice(NAMES),
+                }  # fmt: skip
+                sent[decision["id"]] = decision
+                if not blow and time.monotonic() > end - 0.05:
+                    os.kill(running.process.pid, signal.SIGKILL)
+                    blow = True
+                result = client.send("/events", [decision]).json["results"][0]
+                assert result["ok"], result
+                stored.add(decision["id"])
+        except (OSError, http.client.HTTPException, ValueError):
+            pass
+        finally:
+            client.connection.close()
+            running.end()
+    check(folder, sent, stored)
+    yield "kills of the server", kills, ""
+    yield "answers confirmed", len(stored), ""
+    yield "confirmed answers lost", 0, ""
+    yield "answers stored twice", 0, ""
+
+
+def workers(folder: Path, kills: int) -> Iterator[Figure]:
+    """The process that learns dies; answers go on, and it is begun again and goes on."""
+    chance = random.Random(1)
+    running = Running(folder)
+    client = running.client("one")
+    while client.state()["scanning"]:
+        time.sleep(0.1)
+    ids = client.ids()
+    made, sent, slowest = 0, 0, 0.0
+    deaths: set[int] = set()
+    end = time.monotonic() + 60 * kills
+    while made < kills and time.monotonic() < end:
+        until = time.monotonic() + chance.uniform(0.05, 2.5)
+        while time.monotonic() < until:
+            begun = time.perf_counter()
+            said = client.label(chance.choice(ids), chance.choice(NAMES) if sent < 9 else sent % 3)
+            slowest = max(slowest, time.perf_counter() - begun)
+            assert said["results"][0]["ok"], said
+            sent += 1
+            time.sleep(0.03)
+        worker = child(running.process.pid)
+        if worker is not None and worker not in deaths:
+            os.kill(worker, signal.SIGKILL)
+            deaths.add(worker)
+            made += 1
+            print(f"    worker killed {made} times, {sent} answers", flush=True)
+    alive = published(client)
+    shown = {i["name"]: i["class"] for i in every(client) if i["state"] == "labelled"}
+    events = read_events(folder / ".handful" / "book.sqlite")
+    last = {e.data["image"]: e.data["class"] for e in events if e.kind == "labelled"}
+    labelled = [e.id for e in events if e.kind == "labelled"]
+    client.connection.close()
+    running.end()
+    yield "kills of the worker", made, ""
+    yield "answers while it died", sent, ""
+    yield "answers lost", sent - len(set(labelled)), ""
+    yield "answers stored twice", len(labelled) - len(set(labelled)), ""
+    yield "book replays to the state shown", float(shown == last), ""
+    yield "slowest answer", 1000 * slowest, "ms"
+    yield "learns again after the last kill", float(alive), ""
+
+
+def every(client: Client) -> Iterator[Any]:
+    cursor: str | None = None
+    while True:
+        page = client.get("/images", limit=500, **({"cursor": cursor} if cursor else {})).json
+        yield from page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return
+
+
+def child(server: int) -> int | None:
+    """The process that learns, as the system knows it."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                status = (entry / "stat").read_text().rpartition(") ")[2].split()
+                if (
+                    int(status[1]) == server
+                    and b"handful.worker\0" in (entry / "cmdline").read_bytes()
+                ):
+                    return int(entry.name)
+            except (OSError, IndexError):
+                continue
+    return None
+
+
+def at_our_pace(server: int, *, seconds: float = 60) -> None:
+    """Lets the process that learns run at this one's priority: others load this machine."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = child(server)
+        if found is not None and os.getpriority(os.PRIO_PROCESS, found) == NICE:
+            os.setpriority(os.PRIO_PROCESS, found, os.getpriority(os.PRIO_PROCESS, 0))
+            return
+        time.sleep(0.05)
+
+
+def published(client: Client, *, seconds: float = 240) -> bool:
+    """Whether suggestions come that know the last answer."""
+    before = client.state()["model_rev"]
+    for image in client.ids(60)[:30]:
+        client.label(image, 0)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if client.state()["model_rev"] > before:
+            return True
+        time.sleep(0.5)
+    return False
