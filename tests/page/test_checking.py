@@ -40,8 +40,16 @@ class Work:
         self.truth = dict(zip(self.id, TRUTH.tolist(), strict=True))
         for word in WORDS:
             assert self.client.make(word).status == 200
-        for i in range(LABELLED):
-            self.client.label(self.id[i], (int(TRUTH[i]) + (i in FLIPPED)) % 3)
+        self.client.decide(
+            *(
+                {
+                    "kind": "labelled",
+                    "image": self.id[i],
+                    "class": (int(TRUTH[i]) + (i in FLIPPED)) % 3,
+                }
+                for i in range(LABELLED)
+            )
+        )
         self.publish()
 
     def publish(self) -> None:
@@ -461,6 +469,39 @@ def still(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
     """One for tests that only look."""
     with working(tmp_path_factory.mktemp("still") / "digits") as found:
         yield found
+
+
+def test_the_result_of_an_audit_shuts_nobody_out(browser: Any, work: Work) -> None:
+    """The card, its mistakes and the classes; settling a mistake; the guide over a grid."""
+    served = work.client.get("/queue", mode="audit", n=40).json["items"]
+    for k, item in enumerate(served):
+        said = (work.truth[item["id"]] + (k % 5 == 0)) % 3
+        work.client.decide({"kind": "audit_answered", "image": item["id"], "class": said})
+    assert work.client.send("/audit/close", {"id": work.client.id()}).status == 200
+    with window(browser, work, "audit") as w:
+        w.until("document.querySelector('[data-testid=audit-result]')")
+        w.run("document.querySelector('main .row button.main').click()")
+        w.until("document.querySelectorAll('[data-testid=audit-mistakes] img').length > 0")
+        look = axe(w)
+        for width in (1280, 1920, 768):
+            w.size(width, 900, touch=width == 768)
+            for theme in ("light", "dark"):
+                w.media(prefers_color_scheme=theme)
+                assert look() == [], (width, theme)
+                assert drawn(w) == [], width
+        w.size(1280, 720)
+        w.media(prefers_color_scheme="light")
+        first = "document.querySelector('[data-testid=audit-mistakes] li')"
+        pressed = f"[...{first}.querySelectorAll('button')].map((b) => b.ariaPressed).join()"
+        assert w.run(pressed) == "true,false"  # the blind answer counts
+        w.run(f"{first}.querySelectorAll('button')[1].click()")
+        w.until(f"{pressed} === 'false,true'")
+        until_stored(w)
+        visit(w, "classes", "document.body.textContent.includes(' of ')")
+        visit(w, "pictures", "document.querySelector('[data-testid=tile] img')")
+        w.press("g")
+        w.until("document.querySelector('.guide.floating')")
+        assert look() == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

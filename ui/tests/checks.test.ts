@@ -513,8 +513,13 @@ describe("the hand on the map", () => {
     surface.reveal(2);
     expect(surface.spotOf(2)).toEqual({ x: expect.closeTo(400), y: expect.closeTo(300) });
     expect(surface.middle).toBe(2);
+    surface.resized(600, 600);
+    expect(surface.middle).not.toBe(0); // the view stays where it was
     surface.showWhole();
     expect(surface.inView).toEqual([0, 1, 2]);
+    surface.resized(1600, 300); // the whole stays the whole
+    expect(surface.inView).toEqual([0, 1, 2]);
+    expect(surface.spotOf(0).y).toBeGreaterThan(0);
   });
 });
 

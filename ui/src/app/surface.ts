@@ -47,12 +47,17 @@ export class Surface {
     if (width < 1 || height < 1) return;
     this.size = { width, height };
     this.sheet = null;
-    this.look(this.view ?? this.whole);
+    if (this.chart.now.view === null) this.showWhole();
+    else this.look(this.view!);
   }
 
   look(view: View): void {
     this.view = view;
     this.chart.state.now.view = view; // for the next visit; nothing else is drawn for it
+    this.drawn();
+  }
+
+  private drawn(): void {
     this.paint();
     clearTimeout(this.resting);
     this.resting = setTimeout(() => this.hears().rest(), REST);
@@ -60,7 +65,7 @@ export class Surface {
 
   /** Another map, or the same with other points selected. */
   renewed(): void {
-    if (this.chart.now.view === null && this.size.width > 0) this.look(this.whole);
+    if (this.chart.now.view === null && this.size.width > 0) this.showWhole();
     else this.paint();
   }
 
@@ -72,8 +77,11 @@ export class Surface {
     return { x: this.size.width / 2, y: this.size.height / 2 };
   }
 
+  /** And the whole it stays when the window changes, until somebody looks elsewhere. */
   showWhole(): void {
-    this.look(this.whole);
+    this.view = this.whole;
+    this.chart.state.now.view = null;
+    this.drawn();
   }
 
   /** Around the point in focus, else around the middle. */

@@ -11,8 +11,13 @@ import { Thumbnail } from "./Tile";
 const open = new Observable<{ is: boolean }>({ is: false });
 const hasGuide = (c: ClassInfo) => c.guide.text !== "" || c.guide.examples.length + c.guide.nots.length > 0;
 
-/** What the classes mean, beside the picture: by G.  `blind`: this picture is in no guide. */
-export function GuideBox({ about, blind }: { about?: number | null; blind?: string | null }) {
+/**
+ * What the classes mean, beside the picture: by G.  `blind`: this picture is in no guide.
+ * `floating`: over a grid or the map, and only while it is open.
+ */
+export function GuideBox({ about, blind, floating }: {
+  about?: number | null; blind?: string | null; floating?: boolean;
+}) {
   const model = useModel();
   useApp((app) => app.state?.classes);
   const { is } = usePart(open, (all) => all);
@@ -25,8 +30,9 @@ export function GuideBox({ about, blind }: { about?: number | null; blind?: stri
   const classes = model.classes.filter((c) => c.id >= 0);
   const of = classes.find((c) => c.id === (chosen ?? about)) ?? classes.find(hasGuide) ?? classes[0];
   const title = blind === undefined && of ? `Guide: ${shown(of.name)}` : "Class guide";
+  if (floating && !is) return null;
   return (
-    <section class="guide" aria-label="Class guide">
+    <section class={`guide ${floating ? "floating" : ""}`} aria-label="Class guide">
       <button
         type="button" class="quiet" aria-expanded={is} onMouseDown={keepFocus}
         onClick={() => open.set({ is: !is })}

@@ -12,6 +12,7 @@ import type { Standing } from "../logic/overlay";
 import { count, MOST_AT_ONCE, scope, STATE_WORDS } from "../logic/texts";
 import { Chip } from "./Chip";
 import { ClassColumn } from "./ClassColumn";
+import { GuideBox } from "./Guide";
 import { Large } from "./Large";
 import { Thumbnail } from "./Tile";
 
@@ -130,6 +131,7 @@ export function PictureGrid({ title, from, of, items, total, until, top, empty, 
           }}
         />
       )}
+      <GuideBox floating about={focused ? standing(focused, overlay).class : null} />
       <Act n={selected.size} onClear={() => setSelected(new Set())} onReply={reply} />
       {large && focused && (
         <Large

@@ -124,7 +124,7 @@ function CloseButton({ sitting, answered, min, main }: {
   );
 }
 
-const CLOCK = new Intl.DateTimeFormat("en", {
+const CLOCK = new Intl.DateTimeFormat("en-GB", {
   day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
   hourCycle: "h23",
 });

@@ -11,6 +11,7 @@ import { chosen as chosenText, sampled } from "../logic/checks";
 import { toward } from "../logic/plane";
 import { about, count, MOST_AT_ONCE } from "../logic/texts";
 import { ClassColumn } from "../parts/ClassColumn";
+import { GuideBox } from "../parts/Guide";
 import { Large } from "../parts/Large";
 import { MapCard, MapLegend } from "../parts/MapOver";
 import { MapStage } from "../parts/MapStage";
@@ -190,6 +191,7 @@ function Plane({ chart, newest }: { chart: Chart; newest: number }) {
           <button type="button" aria-label="Nearer" onClick={() => stage.current?.zoom(1.5)}>+</button>
         </span>
       </div>
+      <GuideBox floating about={focus >= 0 ? chart.standing(focus).class : null} />
       {large && (
         <Large
           picture={large.picture} standing={chart.standing(focus)} at={focus} total={n}

@@ -7,7 +7,7 @@ import { useApp, useKeys, useModel } from "../app/context";
 import { useFocused } from "../app/focused";
 import { usePart } from "../app/observable";
 import { reviewOf, type ReviewSitting } from "../app/review";
-import { nameOf } from "../logic/keys";
+import { keyOf, nameOf } from "../logic/keys";
 import { shortened, shown } from "../logic/names";
 import { Preloader } from "../logic/preload";
 import { cellOf, sourceWords } from "../logic/checks";
@@ -16,6 +16,7 @@ import { Accept, AcceptAsking } from "../parts/Accept";
 import { Chip } from "../parts/Chip";
 import { ClassColumn, keepFocus } from "../parts/ClassColumn";
 import { Cell, Confusion } from "../parts/Confusion";
+import { GuideBox } from "../parts/Guide";
 import { Stage, useZoom } from "../parts/Stage";
 import { Thumbnail } from "../parts/Tile";
 
@@ -79,6 +80,7 @@ function Mistakes() {
     else if (!("command" in meaning)) return false;
     else if (["later", "unsure", "none", "broken"].includes(meaning.command)) sitting.reply({ state: meaning.command });
     else if (meaning.command === "keep") sitting.keep();
+    else if (meaning.command === "hide") model.set({ hide: !model.now.settings.hide });
     else if (meaning.command === "next") sitting.step(1);
     else if (meaning.command === "previous") sitting.step(-1);
     else return zoom.command(meaning.command);
@@ -111,6 +113,7 @@ function Mistakes() {
       </main>
       <aside class="sides" aria-label="The label and the suggestion">
         {item && <Sides item={item} sitting={sitting} />}
+        {item && <GuideBox about={item.to} />}
         {item && (
           <div class="row foot">
             <span class="dim place">{count(at + 1)} of {count(Math.max(total, items.length))}</span>
@@ -125,10 +128,12 @@ function Mistakes() {
 /** Keep first and on purpose: about half of what such a list holds is right. */
 function Sides({ item, sitting }: { item: Reviewed; sitting: ReviewSitting }) {
   const model = useModel();
+  const { bindings } = model.now.settings;
   const now = sitting.standing(item.picture);
   const from = sourceWords(item.picture.source);
   const change = model.classes.find((c) => c.id === item.to);
   const key = item.to === null ? "n" : change?.key ?? null;
+  const hide = useApp((app) => app.settings.hide);
   return (
     <>
       <section aria-label="The label now">
@@ -139,11 +144,17 @@ function Sides({ item, sitting }: { item: Reviewed; sitting: ReviewSitting }) {
         </button>
       </section>
       <section aria-label="The suggestion">
-        <p class="which"><span class="dim">Suggested:</span> <ClassName id={item.to} state="none" /></p>
-        <Nearest pictures={item.near_to} />
-        <button type="button" data-testid="review-change" onMouseDown={keepFocus} onClick={() => sitting.change()}>
-          Change {key !== null && <kbd>{nameOf(key)}</kbd>}
-        </button>
+        {hide ? (
+          <p class="which"><span class="dim">The suggestion is hidden.</span> <kbd>{keyOf("hide", bindings)}</kbd></p>
+        ) : (
+          <>
+            <p class="which"><span class="dim">Suggested:</span> <ClassName id={item.to} state="none" /></p>
+            <Nearest pictures={item.near_to} />
+            <button type="button" data-testid="review-change" onMouseDown={keepFocus} onClick={() => sitting.change()}>
+              Change {key !== null && <kbd>{nameOf(key)}</kbd>}
+            </button>
+          </>
+        )}
         <span class="dim">any class key changes</span>
       </section>
     </>
