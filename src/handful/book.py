@@ -36,6 +36,7 @@ from handful.events import (
     RANK,
     SAME,
     STATES,
+    UNSURE,
     Draft,
     Standings,
     Touch,
@@ -56,7 +57,7 @@ from handful.types import (
     Source,
 )
 
-__all__ = ["LabelBook", "Standing", "row_of"]
+__all__ = ["LabelBook", "Poll", "Standing", "row_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,14 @@ class Standing:
     person: str = ""
     at: float = 0.0
     seq: int = 0  # of the event that says so; 0: none does
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What several people said of one image; ``decided``: a hand spoke for all since."""
+
+    votes: Mapping[str, Touch]  # by person, in the order of their first answers
+    decided: bool
 
 
 @dataclass(slots=True)
@@ -103,6 +112,7 @@ class LabelBook:
         self._touches: dict[str, list[Touch]] = {}
         self._tops: dict[str, Touch] = {}  # what counts of each image
         self._stale: set[str] = set()  # images of which it is to be derived anew
+        self._voted: set[str] = set()  # images that several people were asked, each alone
         self._rows: _Rows | None = None
         self._classes: Classes | None = None
         self._leads: tuple[Classes, NDArray[np.int64]] | None = None  # where each class leads
@@ -251,9 +261,12 @@ class LabelBook:
             self._touches.setdefault(data["to"], []).extend(self._touches.pop(data["image"], []))
             self._moved[data["image"]] = data["to"]
             self._stale |= {data["image"], data["to"]}
+            if data["image"] in self._voted:
+                self._voted.add(data["to"])
         elif kind in CLASS_KINDS:
             self._class_log.append(position)
             self._classes = None
+            self._stale |= self._voted  # two answers may be one class now
         elif kind == "pair_answered":
             self._pair_log.append(position)
             self._pairs = None
@@ -265,6 +278,8 @@ class LabelBook:
         for image, touch in touches(event, position):
             self._touches.setdefault(image, []).append(touch)
             self._stale.add(image)
+            if touch.vote:
+                self._voted.add(image)
 
     def _toggle(self, event: Event) -> None:
         """Undo or redo; undoing an undo is a redo, whatever the depth."""
@@ -276,6 +291,8 @@ class LabelBook:
             target = self._events[self._position[cast(str, target.undoes)]]
         (self._dead.add if dies else self._dead.discard)(target.id)
         self._stale |= self.concerns(target)
+        if target.kind in CLASS_KINDS:
+            self._stale |= self._voted
         self._classes = self._pairs = self._settings = None
 
     def _alive(self, positions: Iterable[int]) -> Iterator[Event]:
@@ -286,8 +303,15 @@ class LabelBook:
 
         ``closed`` : audit answers before this event count as well; -1: none do.
         """
+        ranks, _ = self._weighed(image, closed)
+        return ranks[max(ranks)] if ranks else None
+
+    def _weighed(self, image: str, closed: int) -> tuple[dict[int, Touch], Poll]:
+        """What counts of an image in each rank, and what several people said of it."""
         touches = self._touches.get(image, [])
         ranks: dict[int, Touch] = {}
+        votes: dict[str, Touch] = {}
+        decided = False  # by a hand that spoke for all
         for touch in sorted(touches, key=_position) if len(touches) > 1 else touches:
             if self._dead and self._events[touch.event].id in self._dead:
                 continue
@@ -297,13 +321,44 @@ class LabelBook:
             if touch.drops:
                 ranks.pop(RANK["copied"], None)
                 continue
+            if touch.vote:
+                person = self._events[touch.event].person
+                if touch.state == OPEN:
+                    votes.pop(person, None)
+                else:
+                    votes[person] = touch
+                if not decided:
+                    ranks.pop(_HAND, None)
+                    ranks |= {_HAND: self._majority(votes)} if votes else {}
+                continue
             if touch.state == OPEN:  # cleared by a person: nothing below counts any more
                 ranks.clear()
+                votes, decided = {}, False
                 continue
             if _HAND in ranks and ranks[_HAND].state == LATER and rank < _HAND:
                 del ranks[_HAND]  # "later" is no answer: it shields from nothing
+            decided = decided or rank == _HAND
             ranks[rank] = touch
-        return ranks[max(ranks)] if ranks else None
+        return ranks, Poll(votes, decided)
+
+    def _majority(self, votes: Mapping[str, Touch]) -> Touch:
+        """What more than half of several people say; open where no answer has so many.
+
+        Who is unsure leaves it to the others.
+        """
+        now = self._now()
+        count: dict[tuple[int, int], list[Touch]] = {}
+        for touch in sorted(votes.values(), key=_position):
+            id = int(now[touch.class_id])
+            if touch.state != UNSURE and (touch.state != LABELLED or id != UNKNOWN):
+                count.setdefault((touch.state, id), []).append(touch)
+        most = max(count.values(), key=len, default=[])
+        if 2 * len(most) > sum(map(len, count.values())):
+            return most[-1]
+        unsure = [touch for touch in votes.values() if touch.state == UNSURE]
+        if unsure and not count:
+            return max(unsure, key=_position)
+        return Touch(max(touch.event for touch in votes.values()), OPEN)
 
     def _stands(self, image: str, top: Touch) -> Standing:
         event = self._events[top.event]
@@ -465,6 +520,15 @@ class LabelBook:
         self._settle()
         top = self._tops.get(image)
         return Standing() if top is None else self._stands(image, top)
+
+    @property
+    def voted(self) -> frozenset[str]:
+        """Images that somebody was asked as one of several."""
+        return frozenset(self._voted)
+
+    def poll(self, image: str) -> Poll:
+        """What each of several people said of an image."""
+        return self._weighed(image, -1)[1]
 
     def find(self, id: str) -> Event | None:
         """The event of an id, None where the book has none such."""

@@ -73,6 +73,7 @@ class Touch(NamedTuple):
     class_id: int = UNKNOWN
     source: Source = "hand"
     drops: bool = False  # takes the copied label away instead of giving one
+    vote: bool = False  # one of several blind answers: the majority of them counts
 
 
 def class_events(names: Iterable[str], *, start: int = 0) -> list[Event]:
@@ -191,7 +192,9 @@ def touches(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
     """What an event at a position of the book says about images: pairs of image id and touch."""
     d, kind = event.data, event.kind
     source: Source = d.get("source", "hand")
-    if kind == "labelled":
+    if d.get("overlap") and kind in ("labelled", "state_set"):
+        yield from _votes(event, position)
+    elif kind == "labelled":
         yield d["image"], Touch(position, LABELLED, d["class"], source)
         yield from _copied(d, Touch(position, LABELLED, d["class"], "copied"))
     elif kind == "state_set":
@@ -227,6 +230,17 @@ def touches(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
         yield d["image"], Touch(position, OPEN)
     elif kind == "stack_broken" and not d.get("keep"):  # the copied labels go with it
         one = Touch(position, OPEN, source="copied", drops=True)
+        yield from ((image, one) for image in d["images"])
+
+
+def _votes(event: Event, position: int) -> Iterator[tuple[str, Touch]]:
+    """What one of several people says of an image that each is asked on their own."""
+    d = event.data
+    if event.kind == "labelled":
+        yield d["image"], Touch(position, LABELLED, d["class"], vote=True)
+    else:  # later is no answer, as is open: what this person said before is taken back
+        state = OPEN if d["state"] == "later" else STATES.index(d["state"])
+        one = Touch(position, state, vote=True)
         yield from ((image, one) for image in d["images"])
 
 

@@ -24,7 +24,7 @@ from handful.rng import as_rng
 
 __all__ = [
     "Friedman", "PairedTest", "acc", "accuracy", "ari", "aulc", "balanced_accuracy", "bootstrap",
-    "contingency", "friedman", "holm", "labels_to_reach", "macro_f1", "nmi", "paired_test",
+    "contingency", "friedman", "holm", "kappa", "labels_to_reach", "macro_f1", "nmi", "paired_test",
     "purity", "restrict", "saving", "wilson", "win_matrix",
 ]  # fmt: skip
 
@@ -104,6 +104,23 @@ def ari(true: ArrayLike, clusters: ArrayLike) -> float:
 
 def _pairs(counts: NDArray[np.int64]) -> int:
     return int((counts * (counts - 1) // 2).sum())
+
+
+def kappa(one: ArrayLike, other: ArrayLike) -> float | None:
+    """Cohen's kappa: how far two people agree beyond chance; 1 always, 0 as chance would.
+
+    (p_o - p_e) / (1 - p_e); p_o the share of items with the same answer, p_e the sum over
+    answers of the product of both people's shares of it.  None where both always give one
+    answer, for which it is not defined.  Cohen 1960.
+    """
+    a, b = _codes(one, other)
+    n = len(a)
+    highest = int(max(a.max(), b.max())) + 1
+    both = np.bincount(a, minlength=highest), np.bincount(b, minlength=highest)
+    chance = int(both[0] @ both[1])  # in whole numbers: 1 - p_e is exactly 0 or it is not
+    if chance == n * n:
+        return None
+    return float((int((a == b).sum()) * n - chance) / (n * n - chance))
 
 
 def macro_f1(true: ArrayLike, predicted: ArrayLike) -> float:

@@ -170,6 +170,20 @@ class Served:
             time.sleep(0.01)
 
 
+def invited(page: Served, name: str = "", tab: str = "") -> Client:
+    """Another device: it opens the link of the invitation; with a name, says it."""
+    link = page.site.door.link
+    assert link is not None
+    client = page.client(tab or name or "guest")
+    client.cookie = ""
+    answer = client.raw("GET", link.partition(str(page.port))[2])
+    assert answer.status == 303
+    client.cookie = answer.headers["set-cookie"].partition(";")[0]
+    if name:
+        assert client.send("/settings", {"id": client.id(), "person": name}, "PATCH").status == 200
+    return client
+
+
 def opened(folder: Path, **options: Any) -> Project:
     """A project; unless ``children`` are asked for, files are read in this process."""
     with pytest.MonkeyPatch.context() as patch:
@@ -181,12 +195,14 @@ def opened(folder: Path, **options: Any) -> Project:
 @contextmanager
 def serving(folder: Path, *, static: Path | None = None, **options: Any) -> Iterator[Served]:
     """Serve a folder on a free port until the block ends; ``children``: real ones."""
-    project = opened(folder, **options)
+    lan = options.pop("lan", None)
+    project = opened(folder, several=lan is not None, **options)
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(128)
     port = listening.getsockname()[1]
-    site = Site(project, Door(port), static or folder / "no page here")
+    door = Door(port, lan=lan, people=project.people)
+    site = Site(project, door, static or folder / "no page here")
     config = uvicorn.Config(
         application(site), log_config=None, access_log=False, lifespan="on", ws="none",
         timeout_graceful_shutdown=2,

@@ -252,8 +252,8 @@ class TestTheServer:
     def test_it_listens_on_this_machine_alone(self, pictures: Path, project_of: Any) -> None:
         project = project_of(pictures)
         try:
-            with _listening(project, None) as (listening, port):
-                assert listening.getsockname() == ("127.0.0.1", port)
+            with _listening(project, None) as (sockets, port):
+                assert [s.getsockname() for s in sockets] == [("127.0.0.1", port)]
         finally:
             project.close()
 

@@ -388,6 +388,32 @@ def test_wilson_of_the_examples(k: int, n: int, expected: tuple[float, float]) -
             assert abs(k / n - end) / math.sqrt(end * (1 - end) / n) == pytest.approx(1.959964)
 
 
+def test_kappa_of_two_people() -> None:
+    """Cohen's table 20, 5, 10, 15: they agree on .7, by chance on .5."""
+    one = ["yes"] * 25 + ["no"] * 25
+    other = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    assert metrics.kappa(one, other) == pytest.approx(0.4)
+    assert metrics.kappa(["a", "b"], ["b", "a"]) == -1
+    assert metrics.kappa(["a", "a"], ["a", "a"]) is None
+    assert metrics.kappa([0, 1, 2], [0, 1, 2]) == 1
+    with pytest.raises(InputError):
+        metrics.kappa([], [])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_kappa_is_the_loop_over_answers(pairs: list[tuple[int, int]]) -> None:
+    one, other = zip(*pairs, strict=True)
+    n, same, chance = len(pairs), sum(a == b for a, b in pairs) / len(pairs), 0.0
+    for answer in range(4):
+        chance += sum(a == answer for a in one) * sum(b == answer for b in other) / n**2
+    found = metrics.kappa(one, other)
+    if found is None:
+        assert chance == pytest.approx(1)
+    else:
+        assert found == pytest.approx((same - chance) / (1 - chance))
+        assert found == pytest.approx(sk.cohen_kappa_score(one, other))
+
+
 def test_wilson_of_a_sample_from_few() -> None:
     found = metrics.wilson(9, 12, population=40)
     assert found == pytest.approx((0.510348, 0.896212), **SIX)

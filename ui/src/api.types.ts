@@ -64,6 +64,18 @@ export type Advice = {
   high: number | null;
 };
 
+/** Two people who were asked ``n`` pictures both and said the same of ``k``. */
+export type Agreed = {
+  a: string;
+  b: string;
+  n: number;
+  k: number;
+  low: number | null;
+  high: number | null;
+  kappa: number | null;
+  text: string;
+};
+
 /** How often answers followed the suggestion: where it was shown, where it was held back. */
 export type Agreement = {
   shown_k: number;
@@ -227,6 +239,13 @@ export type ClassMade = {
   redo: Done | null;
 };
 
+/** Somebody who answers, too; ``here``: heard within the last two minutes. */
+export type Colleague = {
+  name: string;
+  answers: number;
+  here: boolean;
+};
+
 /** Label against what a model says that was not taught it; cells that hold something. */
 export type Confusion = {
   held: (ConfusionCell)[];
@@ -268,6 +287,23 @@ export type Detail = {
   pages: number | null;
   problem: Failure | null;
   history: (HistoryLine)[];
+  label_rev: number;
+};
+
+/** A picture of which people said different things; open until somebody settles it. */
+export type Disagreement = {
+  picture: Picture;
+  answers: (Vote)[];
+};
+
+/** ``asked``: pictures that somebody was asked as one of two; ``twice``: both answered. */
+export type Disagreements = {
+  items: (Disagreement)[];
+  next: string | null;
+  total: number;
+  asked: number;
+  twice: number;
+  agreement: (Agreed)[];
   label_rev: number;
 };
 
@@ -623,6 +659,17 @@ export type NewClass = {
   seen_rev: number;
 };
 
+export type OverlapSettled = {
+  kind: "overlap_settled";
+  id: string;
+  seen_rev: number;
+  ms?: number;
+  image: string;
+  class?: number;
+  name?: string;
+  state?: "unsure" | "none" | "broken";
+};
+
 /** ``stale``: the cursor came from an older revision; it goes on where it was. */
 export type Page = {
   items: (Picture)[];
@@ -642,6 +689,15 @@ export type PairAnswered = {
   a: string;
   b: string;
   answer: "same" | "different" | "unsure";
+};
+
+/** Only with ``--lan``. ``named``: ``you`` is a name that was given, not made up. */
+export type People = {
+  you: string;
+  named: boolean;
+  answers: number;
+  others: (Colleague)[];
+  link: string | null;
 };
 
 export type Picture = {
@@ -852,6 +908,7 @@ export type State = {
   first_look: boolean;
   goal: number;
   settings: Settings;
+  people: People | null;
   trouble: string | null;
 };
 
@@ -885,6 +942,11 @@ export type StreamLearned = {
   map_rev: number;
   features: Features | null;
   first_look: boolean;
+};
+
+/** Event ``people`` of the stream: all, oneself included. */
+export type StreamPeople = {
+  people: (Colleague)[];
 };
 
 /** Event ``task`` of the stream: all that is under way; empty when nothing is. */
@@ -924,4 +986,10 @@ export type Undone = {
   counts: Counts;
   undo: Done | null;
   redo: Done | null;
+};
+
+export type Vote = {
+  person: string;
+  state: "open" | "labelled" | "later" | "unsure" | "none" | "broken";
+  class: number | null;
 };

@@ -11,6 +11,15 @@ from handful.cli.options import common
 
 __all__ = ["label"]
 
+_NETWORK = (
+    "Open to this network. Whoever has the link below sees the pictures and can label them, until"
+    " Ctrl-C. It is not encrypted: others in the network can read along, so use one that you trust."
+)
+_ALONE = (
+    "It runs for this computer alone. To open it to the network, end it (Ctrl-C there) and start"
+    " it again with --lan."
+)
+
 
 @click.command(hidden=True)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -21,15 +30,22 @@ __all__ = ["label"]
 @click.option("--no-browser", is_flag=True, help="Print the address, open no browser. [off]")
 @click.option("--follow-links", is_flag=True,
               help="Follow links that lead out of the folder. [off]")  # fmt: skip
+@click.option("--lan", is_flag=True,
+              help="Let other devices of this network label too, by a link. [off]")  # fmt: skip
 @common
 def label(
-    folder: Path, project: Path | None, port: int | None, no_browser: bool, follow_links: bool
+    folder: Path,
+    project: Path | None,
+    port: int | None,
+    no_browser: bool,
+    follow_links: bool,
+    lan: bool,
 ) -> None:
     """Open the labelling page for FOLDER; Ctrl-C ends it.
 
     Nothing leaves this computer, and the pictures are never changed.
     """
-    from handful.page.serve import Opened, Options, serve
+    from handful.page.serve import Opened, Options, lan_address, serve
 
     def say(opened: Opened) -> None:
         if opened.again:
@@ -41,8 +57,14 @@ def label(
                 err=True,
             )
         click.echo(opened.url)
+        if opened.link is not None:
+            click.echo(_NETWORK, err=True)
+            click.echo(opened.link)
+        elif lan:
+            click.echo(_ALONE, err=True)
         if not opened.again:
             click.echo("Ctrl-C ends it; every answer is stored already.", err=True)
 
+    address = lan_address() if lan else None
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the page leaves the cores to the children
-    serve(folder, Options(project, port, not no_browser, follow_links), say)
+    serve(folder, Options(project, port, not no_browser, follow_links, address), say)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from handful.page import audit, groups
+from handful.page import audit, groups, sharing
 from handful.page.classes import LiveClass
 from handful.page.decisions import created, named
 from handful.page.index import Row
@@ -28,6 +28,7 @@ from handful.page.schema import (
     Decision,
     GroupLabelled,
     Labelled,
+    OverlapSettled,
     PairAnswered,
     ReviewChanged,
     ReviewKept,
@@ -66,6 +67,9 @@ def decide(project: Project, decisions: Sequence[Decision]) -> list[Answer]:
                 project.append(waiting)  # a class was made: what follows may name it
                 waiting = []
         project.append(waiting)
+        if project.people.several:
+            project.people.leases.renew(project.person)
+            project.people.leases.give_back(project.person, asked)
         for result in results:
             stored = project.book.find(result["id"])
             if result["ok"] and stored is not None:
@@ -118,7 +122,7 @@ def _events_of(asked: _Asked, waiting: Sequence[Event]) -> list[Event]:
         "labelled": _labelled, "group_labelled": _group_labelled, "state_set": _state_set,
         "pair_answered": _pair_answered, "audit_answered": _audit_answered,
         "review_kept": _review_kept, "review_changed": _review_changed,
-        "stack_broken": _stack_broken,
+        "overlap_settled": _overlap_settled, "stack_broken": _stack_broken,
     }  # fmt: skip
     return makers[decision["kind"]](asked)
 
@@ -127,11 +131,14 @@ def _labelled(asked: _Asked) -> list[Event]:
     d: Labelled = asked.decision
     made, class_id = _class_for(asked)
     row, path = asked.image, asked.image.path
-    _check_fresh(asked, [path], "labelled", class_id)
-    data = {
+    data: dict[str, Any] = {
         "from": d.get("from", "grid"), "class": class_id, "image": path,
-        "sha256": asked.contents.get(path), **_copies(asked, [row]), **_beside(asked, row),
+        "sha256": asked.contents.get(path),
     }  # fmt: skip
+    if _one_of_two(asked, row):
+        return [*made, asked.event({**data, "overlap": True})]
+    _check_fresh(asked, [path], "labelled", class_id)
+    data |= {**_copies(asked, [row]), **_beside(asked, row)}
     return [*made, asked.event(data)]
 
 
@@ -156,11 +163,13 @@ def _group_labelled(asked: _Asked) -> list[Event]:
 def _state_set(asked: _Asked) -> list[Event]:
     d: StateSet = asked.decision
     paths, state = asked.images, d["state"]
-    _check_fresh(asked, paths, state, -1)
     data: dict[str, Any] = {
         "from": d.get("from", "grid"), "images": paths, "state": state,
         "sha256": [asked.contents.get(path) for path in paths],
     }  # fmt: skip
+    if len(paths) == 1 and _one_of_two(asked, asked.rows[d["images"][0]]):
+        return [asked.event({**data, "overlap": True})]
+    _check_fresh(asked, paths, state, -1)
     if state in _COPIED:
         data |= _copies(asked, [asked.rows[image] for image in d["images"]])
     if len(d["images"]) == 1 and state in ("none", "unsure"):
@@ -220,6 +229,32 @@ def _review_changed(asked: _Asked) -> list[Event]:
     return [*made, asked.event(data)]
 
 
+def _overlap_settled(asked: _Asked) -> list[Event]:
+    """What a picture is of which people said different things."""
+    d: OverlapSettled = asked.decision
+    if ("state" in d) == ("class" in d or "name" in d):
+        refuse("request", "It is settled as a class or a state. Nothing was done.", status=400)
+    path = asked.image.path
+    twice = sharing.asked_twice(asked.project).get(path)
+    if twice is None or not twice.disputed:
+        said = asked.project.book.said(path)
+        if said.seq > d["seen_rev"]:  # somebody else was faster
+            now = asked.project.classes.now(said.class_id) if said.state == "labelled" else None
+            what = said.state if now is None else f'"{now.name}"'
+            stale(f"the picture is now {what}")
+        refuse("settled", "Nobody disagrees about this picture. Nothing was done.")
+    data: dict[str, Any] = {
+        "image": path, "sha256": asked.contents.get(path),
+        "answers": [[person, *said] for person, said in twice.votes.items()],
+    }  # fmt: skip
+    made: list[Event] = []
+    if "state" in d:
+        data["state"] = d["state"]
+    else:
+        made, data["class"] = _class_for(asked)
+    return [*made, asked.event(data)]
+
+
 def _stack_broken(asked: _Asked) -> list[Event]:
     d: StackBroken = asked.decision
     if len(set(d["images"])) < 2:
@@ -228,6 +263,14 @@ def _stack_broken(asked: _Asked) -> list[Event]:
 
 
 # ------------------------------------------------------------------ what goes along
+
+
+def _one_of_two(asked: _Asked, row: Row) -> bool:
+    """Whether this is a blind answer of two: nobody else's answer can make it come too late."""
+    if asked.decision.get("from") != "queue" or not sharing.voted(asked.project, row):
+        return False
+    said = asked.project.book.said(row.path)
+    return not said.seq or bool(asked.project.book.event(said.seq).data.get("overlap"))
 
 
 def _copies(asked: _Asked, rows: Sequence[Row]) -> dict[str, Any]:

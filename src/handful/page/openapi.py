@@ -103,6 +103,9 @@ ROUTES = (
             ("cursor", "from the page before"), ("limit", "1 to 100, default 20"),
         ),
     ),
+    Route("GET", "/disagreements", "disagreements", "What two people said of one picture.",
+          schema.Disagreements,
+          query=(("cursor", "from the page before"), ("limit", "1 to 100, default 20"))),
     Route("GET", "/confusion", "confusion", "Labels against suggestions.", schema.Confusion),
     Route("POST", "/accept/preview", "acceptPreview", "Freeze what would be accepted.",
           schema.AcceptPreview, schema.AcceptAsked),
@@ -127,7 +130,7 @@ ROUTES = (
     Route("GET", "/full/{id}", "full", "WebP of at most 2048 pixels a side.", None,
           query=(("v", "of the content"), ("px", "1: every pixel"), ("page", "of a TIFF, from 0"))),
     Route("GET", "/stream", "stream", "Server-sent events: counts, classes, task, problems,"
-          " features, groups, model, map, advice, resync, bye.", None),
+          " features, groups, model, map, advice, people, resync, bye.", None),
 )  # fmt: skip
 
 

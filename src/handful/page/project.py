@@ -37,6 +37,7 @@ from handful.page.classes import ClassList, fold
 from handful.page.decoders import NOW, SOON, Decoders, Reading
 from handful.page.index import Cell, Found, Index, Row
 from handful.page.learned import Learned
+from handful.page.people import People
 from handful.page.thumbs import Thumbs
 from handful.store import SqliteBook
 from handful.store.lock import FolderLock
@@ -48,10 +49,12 @@ log = logging.getLogger(__name__)
 UNDOABLE = {
     "labelled", "group_labelled", "state_set", "pair_answered", "audit_answered",
     "accepted_above", "review_kept", "review_changed", "stack_broken", "group_halved",
-    "group_set_aside", "groups_merged", "setting_changed", "import_applied", *CLASS_KINDS,
+    "group_set_aside", "groups_merged", "overlap_settled", "setting_changed", "import_applied",
+    *CLASS_KINDS,
 }  # fmt: skip
 _ANSWERS = {
     "labelled", "group_labelled", "state_set", "audit_answered", "review_kept", "review_changed",
+    "overlap_settled",
 }  # fmt: skip
 _BREAK = 60.0  # seconds between two answers that are a pause, no pace
 
@@ -123,8 +126,9 @@ class Project:
         follow: bool = False,
         person: str = "",
         children: int | None = None,
+        several: bool = False,
     ) -> None:
-        self.folder, self.follow, self.person = folder, follow, person
+        self.folder, self.follow, self._person = folder, follow, person
         self.place, self.read_only = place_of(folder, place)
         self.lock = RLock()
         self.tell: Callable[[str], None] = _nobody
@@ -137,11 +141,13 @@ class Project:
         except BaseException:
             self._held.release()
             raise
+        self.people = People(self.place, several=several)
         self.thumbs = Thumbs(derived / "thumbs")
         self.decoders = Decoders(folder, follow=follow, n=children)
         self.done: dict[str, list[str]] = {}  # decisions of each person that can be undone
         self.redo: dict[str, list[str]] = {}
         self.answered = 0
+        self.given = Counter[str]()  # answers of each person that count
         self._class_log: list[int] = []
         self._class_last: dict[int, Event] = {}
         self._classes: ClassList | None = None
@@ -166,6 +172,15 @@ class Project:
             self.index.close()
             self.book.close()
         self._held.release()
+
+    @property
+    def person(self) -> str:
+        """Who the request at hand comes from; of one person, no name is asked."""
+        return self.people.speaking if self.people.several else self._person
+
+    @person.setter
+    def person(self, name: str) -> None:
+        self._person = name
 
     @property
     def where(self) -> str:
@@ -194,6 +209,8 @@ class Project:
                 images: set[str] = set()
                 for seq in behind:
                     images |= self.book.concerns(self.book.event(seq))
+                    if self._meant(self.book.event(seq)).kind in CLASS_KINDS:
+                        images |= self.book.voted  # two answers may be one class now
                 try:
                     with self.index.writing():
                         self.place_rows(images)
@@ -204,6 +221,15 @@ class Project:
     def _follow(self) -> None:
         for seq in range(self._noted + 1, len(self.book) + 1):
             self._note(self.book.event(seq))
+
+    def _meant(self, event: Event) -> Event:
+        """What an undo, or an undo of an undo, is about; any other event itself."""
+        while event.kind in ("undone", "redone"):
+            target = self.book.find(event.undoes or "")
+            if target is None:
+                break
+            event = target
+        return event
 
     def place_rows(self, images: Iterable[str]) -> None:
         """Put pictures into the cells that the book says."""
@@ -239,6 +265,7 @@ class Project:
             self._went[event.data["image"]] = event.data["to"]
         if kind in _ANSWERS:
             self.answered += 1
+            self.given[person] += 1
             self._times.append(event.at)
         if kind == "audit_closed":  # the number is known now: what it rests on stays
             self._keep_audit()
@@ -249,6 +276,8 @@ class Project:
             target = self.book.find(event.undoes)
             if target is not None:
                 self.changes[target.kind] += 1
+                if target.kind in _ANSWERS:
+                    self.given[target.person] += -1 if kind == "undone" else 1
                 if target.kind in CLASS_KINDS:
                     self._class_last[target.data["class"]] = event
             take, give = (done, redo) if kind == "undone" else (redo, done)

@@ -33,7 +33,7 @@ from handful.page.project import Project
 from handful.page.schema import Alike, Left, Queue, Queued
 from handful.page.views import closed, opened, suggestion, tile
 
-__all__ = ["MODES", "Mode", "held_back", "queue"]
+__all__ = ["MODES", "Mode", "held_back", "queue", "served"]
 
 Mode: TypeAlias = Literal["useful", "random", "later", "unsure", "audit", "first"]
 MODES: tuple[Mode, ...] = ("useful", "random", "later", "unsure", "audit", "first")
@@ -63,7 +63,7 @@ def queue(project: Project, n: int, mode: Mode, cursor: str | None) -> Queue:
             rows, whys, next = _open(project, n, mode, cursor, piles["open"])
         left = {name: project.index.count(cells)[0] for name, cells in piles.items()}
         return {
-            "items": _items(project, rows, whys),
+            "items": served(project, rows, whys),
             "mode": mode,
             "blind": False,
             "left": cast(Left, left),
@@ -223,7 +223,8 @@ def held_back(row: Row) -> bool:
     return (row.draw >> 7) % _HELD == 0
 
 
-def _items(project: Project, rows: Sequence[Row], whys: Sequence[str | None]) -> list[Queued]:
+def served(project: Project, rows: Sequence[Row], whys: Sequence[str | None]) -> list[Queued]:
+    """Pictures as the queue shows them, with what led to each."""
     numbers = np.array([row.row for row in rows], dtype=np.int64)
     classes, p = project.learned.top(numbers)
     sizes = project.learned.stack_sizes(numbers).tolist()

@@ -9,7 +9,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from handful.errors import InputError
-from handful.page import accept, alike, audit, groups, points, review, schema, settings, views
+from handful.page import (
+    accept,
+    alike,
+    audit,
+    groups,
+    points,
+    review,
+    schema,
+    settings,
+    sharing,
+    views,
+)
 from handful.page.advice import advise
 from handful.page.words import refuse
 
@@ -106,6 +117,11 @@ def _review(site: Site, request: Request) -> schema.Review:
     return review.review(site.project, kind, cursor, number(request, "limit", 20, 100))
 
 
+def _disagreements(site: Site, request: Request) -> schema.Disagreements:
+    limit = number(request, "limit", 20, 100)
+    return sharing.disagreements(site.project, request.query_params.get("cursor"), limit)
+
+
 def _confusion(site: Site, _: Request) -> schema.Confusion:
     return review.confusion(site.project)
 
@@ -167,7 +183,8 @@ def _change(site: Site, _: Request, body: schema.SettingsChange) -> dict[str, An
 
 READS: Mapping[str, Callable[[Any, Request], Any]] = {
     "/groups": _groups, "/audit": _audit, "/audit/mistakes": _mistakes, "/review": _review,
-    "/confusion": _confusion, "/map/ids": _map_ids, "/settings": _settings,
+    "/disagreements": _disagreements, "/confusion": _confusion, "/map/ids": _map_ids,
+    "/settings": _settings,
 }  # fmt: skip
 WRITES: Mapping[str, tuple[str, Any, Callable[..., Any]]] = {
     "/groups/regroup": ("POST", schema.Regroup, _regroup),

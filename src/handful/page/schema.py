@@ -14,22 +14,21 @@ from typing import Annotated, Literal, NotRequired, TypeAlias, TypedDict
 
 __all__ = [
     "Accept", "AcceptAsked", "AcceptCheck", "AcceptChecked", "AcceptPreview", "Accepted", "Advice",
-    "Agreement", "Alike", "AlikeAsked", "Alikes", "Answer", "Answered", "Archive", "Aside", "Audit",
-    "AuditAnswered", "AuditClass", "AuditClosed", "AuditResult", "AuditStanding", "BoundTo",
-    "ClassChange", "ClassInfo", "ClassMade", "Confusion", "ConfusionCell", "Counts", "Decision",
-    "Detail", "Done", "ExportByClass", "ExportChoices", "ExportDone", "ExportFormat", "ExportModel",
-    "ExportOptions", "ExportPlace", "ExportShow", "ExportShown", "Failed", "Failure", "Features",
-    "Filter", "Format",
-    "Group", "GroupAct", "GroupLabelled", "GroupMerge", "Groups", "GroupsChanged", "Guide",
-    "GuideChange", "History", "HistoryLine", "ImportAsked", "ImportChange", "ImportClass",
-    "ImportDone", "ImportFault", "ImportPart", "ImportPartDone", "ImportPreview", "ImportWanted",
-    "Labelled", "Left", "Likely", "MapIds", "Merge",
-    "Mistake", "Mistakes", "NewClass", "Page", "PairAnswered", "Picture", "Problem", "Problems",
-    "Project", "Queue", "Queued", "Regroup", "RegroupStarted", "Rescan", "RescanStarted",
-    "Review", "ReviewChanged", "ReviewKept", "Reviewed", "ScanResult", "Seen", "Settings",
-    "SettingsChange", "SettingsChanged", "Shown", "StackBroken", "State", "StateSet",
-    "Storage", "StreamCounts", "StreamLearned", "StreamTasks", "Suggestion", "Task", "Undo",
-    "Undone",
+    "Agreed", "Agreement", "Alike", "AlikeAsked", "Alikes", "Answer", "Answered", "Archive",
+    "Aside", "Audit", "AuditAnswered", "AuditClass", "AuditClosed", "AuditResult", "AuditStanding",
+    "BoundTo", "ClassChange", "ClassInfo", "ClassMade", "Colleague", "Confusion", "ConfusionCell",
+    "Counts", "Decision", "Detail", "Disagreement", "Disagreements", "Done", "ExportByClass",
+    "ExportChoices", "ExportDone", "ExportFormat", "ExportModel", "ExportOptions", "ExportPlace",
+    "ExportShow", "ExportShown", "Failed", "Failure", "Features", "Filter", "Format", "Group",
+    "GroupAct", "GroupLabelled", "GroupMerge", "Groups", "GroupsChanged", "Guide", "GuideChange",
+    "History", "HistoryLine", "ImportAsked", "ImportChange", "ImportClass", "ImportDone",
+    "ImportFault", "ImportPart", "ImportPartDone", "ImportPreview", "ImportWanted", "Labelled",
+    "Left", "Likely", "MapIds", "Merge", "Mistake", "Mistakes", "NewClass", "OverlapSettled",
+    "Page", "PairAnswered", "People", "Picture", "Problem", "Problems", "Project", "Queue",
+    "Queued", "Regroup", "RegroupStarted", "Rescan", "RescanStarted", "Review", "ReviewChanged",
+    "ReviewKept", "Reviewed", "ScanResult", "Seen", "Settings", "SettingsChange",
+    "SettingsChanged", "Shown", "StackBroken", "State", "StateSet", "Storage", "StreamCounts",
+    "StreamLearned", "StreamPeople", "StreamTasks", "Suggestion", "Task", "Undo", "Undone", "Vote",
 ]  # fmt: skip
 
 
@@ -207,6 +206,33 @@ class StreamTasks(TypedDict):
     trouble: str | None
 
 
+class Colleague(TypedDict):
+    """Somebody who answers, too; ``here``: heard within the last two minutes."""
+
+    name: str
+    answers: int
+    here: bool
+
+
+class People(TypedDict):
+    """Only with ``--lan``.  ``named``: ``you`` is a name that was given, not made up.
+
+    ``link``: what other devices open, on the computer of the page alone.
+    """
+
+    you: str
+    named: bool
+    answers: int
+    others: list[Colleague]
+    link: str | None
+
+
+class StreamPeople(TypedDict):
+    """Event ``people`` of the stream: all, oneself included."""
+
+    people: list[Colleague]
+
+
 class Features(TypedDict):
     """What pictures are compared by, in words, and how many were."""
 
@@ -294,6 +320,7 @@ class State(TypedDict):
     first_look: bool  # no suggestions yet: mode ``first`` serves blind
     goal: float
     settings: Settings
+    people: People | None  # null: one person
     trouble: str | None  # why there are no new suggestions, in one sentence
 
 
@@ -564,6 +591,21 @@ ReviewChanged = TypedDict(
 )
 
 
+OverlapSettled = TypedDict(
+    "OverlapSettled",  # what a picture is of which two people said different things
+    {
+        "kind": Literal["overlap_settled"],
+        "id": EventId,
+        "seen_rev": Revision,
+        "ms": NotRequired[Milliseconds],
+        "image": ImageId,
+        "class": NotRequired[ClassId],  # a class, a name or a state
+        "name": NotRequired[Name],
+        "state": NotRequired[Literal["unsure", "none", "broken"]],
+    },
+)
+
+
 class StackBroken(TypedDict):
     """These are no near-duplicates: each is asked alone.  Labels stay."""
 
@@ -582,6 +624,7 @@ Decision: TypeAlias = (
     | AuditAnswered
     | ReviewKept
     | ReviewChanged
+    | OverlapSettled
     | StackBroken
 )
 
@@ -894,6 +937,51 @@ class Review(TypedDict):
     labels: int  # that were looked through
     stale: bool
     model_rev: int
+    label_rev: int
+
+
+Vote = TypedDict(
+    "Vote",  # what one person said
+    {
+        "person": str,
+        "state": Standing,
+        "class": int | None,
+    },
+)
+
+
+class Disagreement(TypedDict):
+    """A picture of which people said different things; open until somebody settles it."""
+
+    picture: Picture
+    answers: list[Vote]
+
+
+class Agreed(TypedDict):
+    """Two people who were asked ``n`` pictures both and said the same of ``k``.
+
+    The interval is Wilson's, kappa Cohen's; null below 30, kappa also where it has none.
+    """
+
+    a: str
+    b: str
+    n: int
+    k: int
+    low: float | None
+    high: float | None
+    kappa: float | None
+    text: str
+
+
+class Disagreements(TypedDict):
+    """``asked``: pictures that somebody was asked as one of two; ``twice``: both answered."""
+
+    items: list[Disagreement]
+    next: str | None
+    total: int
+    asked: int
+    twice: int
+    agreement: list[Agreed]
     label_rev: int
 
 

@@ -1,5 +1,8 @@
 """Who may ask: only the browser window that handful opened, on this machine.
 
+With ``--lan`` other devices as well: each shows the token of the invitation once, and each
+gets a cookie of its own, by which the page knows who speaks.
+
 ::
 
     Host     one of our own names         else 403: no other site's name leads here
@@ -22,6 +25,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from handful.page.people import HOST, People
 from handful.page.words import WRONG_DOOR
 
 __all__ = ["CSP", "LARGEST_BODY", "Door", "Guard"]
@@ -39,16 +43,20 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 _READS = {"GET", "HEAD"}
+_REMEMBERED = 90 * 86_400  # seconds that a device stays let in
 
 
 class Door:
     """The secrets of one run of the page: a session, and tokens that each open it once.
 
     ``knock`` is what a second start of the same folder shows to be given a token.
+    ``lan``: the address of this machine under which other devices reach the page; ``people``
+    then knows the browsers that were let in.
     """
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, *, lan: str | None = None, people: People | None = None) -> None:
+        self.port, self.lan, self.people = port, lan, people
+        self.invitation = secrets.token_urlsafe(32)  # good as long as the page runs
         self.session = secrets.token_urlsafe(32)
         self.knock = secrets.token_urlsafe(32)
         self._tokens: set[str] = set()
@@ -61,7 +69,13 @@ class Door:
     @property
     def hosts(self) -> frozenset[str]:
         """Names under which this server is itself."""
-        return frozenset(f"{name}:{self.port}" for name in ("127.0.0.1", "localhost", "[::1]"))
+        names = ["127.0.0.1", "localhost", "[::1]", *([self.lan] if self.lan else [])]
+        return frozenset(f"{name}:{self.port}" for name in names)
+
+    @property
+    def link(self) -> str | None:
+        """What other devices open; None: no other device may."""
+        return f"http://{self.lan}:{self.port}/?token={self.invitation}" if self.lan else None
 
     def token(self) -> str:
         """A new token, good for one use."""
@@ -75,17 +89,25 @@ class Door:
         self._tokens.difference_update(found)
         return bool(found)
 
-    def knows(self, headers: Headers) -> bool:
-        """Whether a request carries the cookie."""
+    def invites(self, token: str) -> bool:
+        """Whether a token is the one that other devices show."""
+        return self.lan is not None and hmac.compare_digest(
+            token.encode(), self.invitation.encode()
+        )
+
+    def knows(self, headers: Headers) -> str | None:
+        """The session whose cookie a request carries; None: it carries none."""
         jar = SimpleCookie()
         try:
             jar.load(headers.get("cookie", ""))
         except CookieError:
-            return False
+            return None
         morsel = jar.get(self.cookie)
-        return morsel is not None and hmac.compare_digest(
-            morsel.value.encode(), self.session.encode()
-        )
+        if morsel is None:
+            return None
+        if hmac.compare_digest(morsel.value.encode(), self.session.encode()):
+            return HOST
+        return self.people.session(morsel.value) if self.lan and self.people else None
 
 
 class Guard:
@@ -122,6 +144,8 @@ class Guard:
                 )
                 return
             receive = _again(body)
+        if self.door.people is not None:
+            self.door.people.speaks(self.door.knows(headers) or "")
         await self.app(scope, receive, dressed)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
@@ -146,12 +170,16 @@ class Guard:
     def _swap(self, scope: Scope, headers: Headers) -> Response:
         """The token for the cookie; the address is clean afterwards."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if not self.door.use(given):
-            return RedirectResponse("/", 303) if self.door.knows(headers) else _wrong_door(scope)
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(
-            self.door.cookie, self.door.session, path="/", httponly=True, samesite="strict"
-        )
+        if self.door.use(given):
+            secret, age = self.door.session, None
+        elif self.door.knows(headers):
+            return answer
+        elif self.door.invites(given) and self.door.people is not None:
+            secret, age = self.door.people.enter(), _REMEMBERED
+        else:
+            return _wrong_door(scope)
+        answer.set_cookie(self.door.cookie, secret, age, path="/", httponly=True, samesite="strict")
         return answer
 
     def _knocked(self, scope: Scope, headers: Headers) -> Response:
@@ -161,7 +189,7 @@ class Guard:
             shown.encode("latin-1", "replace"), self.door.knock.encode()
         ):
             return _wrong_door(scope)
-        return JSONResponse({"token": self.door.token()})
+        return JSONResponse({"token": self.door.token(), "link": self.door.link})
 
     def _own_page(self, headers: Headers) -> bool:
         """Whether a write comes from our own page."""

@@ -1,5 +1,7 @@
 """Running the page: a port of this machine alone, the browser opened with its token, Ctrl-C.
 
+Only ``--lan`` makes it listen to the network too, at one address of this machine.
+
 A second start of the same folder asks the first for a token and opens that page instead.
 """
 
@@ -11,7 +13,7 @@ import os
 import socket
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from handful.page.project import Project, place_of, read_json
 from handful.page.security import Door
 from handful.page.server import Site, application
 
-__all__ = ["Opened", "Options", "serve"]
+__all__ = ["Opened", "Options", "lan_address", "serve"]
 
 HOST = "127.0.0.1"
 
@@ -35,6 +37,7 @@ class Options:
     port: int | None = None
     browser: bool = True
     follow: bool = False
+    lan: str | None = None  # the address at which other devices may reach the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Opened:
     again: bool
     place: str
     read_only: bool = False
+    link: str | None = None  # what other devices open
 
 
 class _Server(uvicorn.Server):
@@ -70,15 +74,19 @@ def serve(folder: Path, options: Options, say: Callable[[Opened], None]) -> None
     `InputError` when the folder or the port cannot be used, `StoreError` for the book.
     """
     try:
-        project = Project(folder, place=options.place, follow=options.follow)
+        project = Project(
+            folder, place=options.place, follow=options.follow, several=options.lan is not None
+        )
     except RunFolderError as error:
         say(_running(folder, options, error))
         return
     try:
-        with _listening(project, options.port) as (listening, port):
-            door = Door(port)
+        with _listening(project, options.port, options.lan) as (listening, port):
+            door = Door(port, lan=options.lan, people=project.people)
             site = Site(project, door, learns=True)
-            opened = Opened(_url(port, door.token()), False, project.where, project.read_only)
+            opened = Opened(
+                _url(port, door.token()), False, project.where, project.read_only, door.link
+            )
             _note(project.place, {"port": port, "pid": os.getpid(), "knock": door.knock})
 
             def ready() -> None:
@@ -92,7 +100,7 @@ def serve(folder: Path, options: Options, say: Callable[[Opened], None]) -> None
             )  # fmt: skip
             try:
                 with suppress(KeyboardInterrupt):  # that is how it ends
-                    _Server(config, site, ready).run(sockets=[listening])
+                    _Server(config, site, ready).run(sockets=listening)
             finally:
                 _note(project.place, {"port": port})
     finally:
@@ -104,28 +112,56 @@ def _url(port: int, token: str) -> str:
 
 
 @contextmanager
-def _listening(project: Project, wanted: int | None) -> Iterator[tuple[socket.socket, int]]:
-    """A socket on this machine: the port asked for, else that of last time, else a free one.
+def _listening(
+    project: Project, wanted: int | None, lan: str | None = None
+) -> Iterator[tuple[list[socket.socket], int]]:
+    """Sockets of this machine: the port asked for, else that of last time, else a free one.
 
     The same port as last time lets a page that is still open find its server again.
     """
     last = read_json(project.place / "page.json").get("port")
     tries = [wanted] if wanted is not None else [*([last] if isinstance(last, int) else []), 0]
     for port in tries:
-        # asyncio switches Nagle's delay (40 ms an answer) off only where TCP is named
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        with ExitStack() as stack:
+            try:
+                sockets = [stack.enter_context(_bound(HOST, port))]
+                port = sockets[0].getsockname()[1]
+                if lan not in (None, HOST):
+                    sockets.append(stack.enter_context(_bound(str(lan), port)))
+            except (OSError, OverflowError):
+                continue
+            yield sockets, port
+            return
+    if wanted is None:
+        raise InputError(f"this computer cannot be reached at {lan}: leave out --lan")
+    raise InputError(f"port {wanted} is taken or not allowed: leave out --port, or name another")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    # asyncio switches Nagle's delay (40 ms an answer) off only where TCP is named
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(128)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def lan_address() -> str:
+    """The address of this machine in its network; `InputError` where it is in none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
-            listening.bind((HOST, port))
-            listening.listen(128)
-        except (OSError, OverflowError):
-            listening.close()
-            continue
-        with listening:
-            yield listening, listening.getsockname()[1]
-        return
-    raise InputError(f"port {wanted} is taken or not allowed: leave out --port, or name another")
+            asking.connect(("192.0.2.1", 9))  # chooses a way out; nothing is sent
+            found: str = asking.getsockname()[0]
+        except OSError as error:
+            raise InputError("this computer is in no network: leave out --lan") from error
+    if found.startswith(("127.", "0.")):
+        raise InputError("this computer is in no network: leave out --lan")
+    return found
 
 
 def _note(place: Path, said: dict[str, object]) -> None:
@@ -149,9 +185,9 @@ def _running(folder: Path, options: Options, error: HandfulError) -> Opened:
         connection = http.client.HTTPConnection(HOST, port, timeout=5)
         connection.request("POST", "/knock", headers={"X-Handful-Knock": knock})
         answer = json.loads(connection.getresponse().read())
-        url = _url(port, answer["token"])
+        url, link = _url(port, answer["token"]), answer.get("link")
     except (OSError, ValueError, KeyError, http.client.HTTPException) as failed:
         raise error from failed
     if options.browser:
         webbrowser.open(url)
-    return Opened(url, True, str(place), read_only)
+    return Opened(url, True, str(place), read_only, link)

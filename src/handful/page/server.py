@@ -29,7 +29,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from handful.errors import InputError, StoreError
-from handful.page import decisions, exporting, importing, schema, views
+from handful.page import decisions, exporting, importing, schema, sharing, views
 from handful.page.advice import advise
 from handful.page.answers import decide
 from handful.page.check import parsed
@@ -37,7 +37,7 @@ from handful.page.decoders import NOW
 from handful.page.index import Row
 from handful.page.openapi import PREFIX
 from handful.page.project import Project
-from handful.page.queue import MODES, queue
+from handful.page.queue import MODES
 from handful.page.routes import READS, WRITES, map_points
 from handful.page.routes import number as _number
 from handful.page.scan import Scanner
@@ -99,6 +99,8 @@ class Site:
             return dict(advise(self.project, views.class_infos(self.project)))
         if what in ("model", "groups", "map", "features"):
             return dict(views.learned(self.project))
+        if what == "people":
+            return {"people": sharing.colleagues(self.project)}
         if what == "problems":
             return {"total": views.counts(self.project, self.scanner)["problems"]}
         return {"label_rev": self.project.rev}  # classes, scan: the page reads the state again
@@ -130,7 +132,8 @@ class Site:
 
     def changed(self, *, classes: bool = False) -> dict[str, Any]:
         """What every write tells: counts, and what can be undone now."""
-        for what in ("counts", *(("classes",) if classes else ())):
+        also = ("people",) if self.project.people.several else ()
+        for what in ("counts", *(("classes",) if classes else ()), *also):
             self.project.tell(what)
         return {
             "label_rev": self.project.rev,
@@ -211,7 +214,8 @@ def _write(
 
 
 def _state(site: Site, _: Request) -> schema.State:
-    return views.state(site.project, site.scanner, **site.working)
+    people = sharing.people(site.project, site.door.link)
+    return views.state(site.project, site.scanner, **site.working, people=people)
 
 
 def _images(site: Site, request: Request) -> schema.Page:
@@ -232,7 +236,7 @@ def _queue(site: Site, request: Request) -> schema.Queue:
     if mode not in MODES:
         raise InputError(f"mode is one of {', '.join(MODES)}")
     n, cursor = _number(request, "n", 20, 100), request.query_params.get("cursor")
-    return queue(site.project, n, mode, cursor)
+    return sharing.shared(site.project, n, mode, cursor)
 
 
 def _history(site: Site, request: Request) -> schema.History:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from handful.page.classes import clean
 from handful.page.project import Project
 from handful.page.schema import Settings, SettingsChange
 from handful.page.words import refuse
@@ -28,6 +29,8 @@ def features(project: Project) -> str:
 
 def person(project: Project) -> str:
     """The person's name, empty until it is given."""
+    if project.people.several:
+        return project.person if project.people.named else ""
     return str(project.book.settings.get("person", "")) or project.person
 
 
@@ -56,7 +59,10 @@ def change_settings(project: Project, asked: SettingsChange) -> str:
             known = ", ".join(FEATURES)
             refuse("request", f"Pictures are compared by one of {known}.", status=400)
         if key == "person":
-            new = " ".join(str(new).split())
+            new = clean(str(new))
+            if project.people.several:  # who speaks from this browser; nothing of the book
+                project.people.call(new)
+                return key
         old = settings(project)[key]  # type: ignore[literal-required]
         if old != new:
             data = {"key": key, "old": old, "new": new}

@@ -35,6 +35,7 @@ from handful.page.schema import (
     History,
     HistoryLine,
     Page,
+    People,
     Picture,
     Problem,
     Problems,
@@ -66,6 +67,7 @@ def state(
     scanner: Scanner,
     working: Sequence[Task] = (),
     trouble: str | None = None,
+    people: People | None = None,
 ) -> State:
     """Everything around the work; ``working``, ``trouble``: what the worker does, or why not."""
     now, infos = counts(project, scanner), class_infos(project)
@@ -105,6 +107,7 @@ def state(
         "audit": audit.standing(project),
         "goal": goal(project),
         "settings": settings(project),
+        "people": people,
         "trouble": trouble,
     }
 

@@ -96,6 +96,7 @@ def words(event: Event, classes: ClassList) -> str:
         "audit_more": f"{d.get('n', 0):,} more asked for in the blind check",
         "audit_shown": "mistakes of the blind check shown",
         "review_kept": "1 label kept",
+        "overlap_settled": "1 disagreement settled",
         "stack_broken": f"{images(len(d.get('images', ())))} parted: no near-duplicates",
     }.get(kind, kind.replace("_", " "))
 
