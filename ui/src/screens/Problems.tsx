@@ -34,6 +34,12 @@ export function Problems() {
       complain(error);
     }
   };
+  /** Off the list for good, or until an undo; a file that is repaired comes back as open. */
+  const leaveOut = (id: string) => {
+    const body = { kind: "state_set", images: [id], state: "broken", from: "grid" };
+    model.submit({ body, text: "1 image marked broken" });
+    setItems((before) => before.filter((p) => p.id !== id));
+  };
   const copy = async () => {
     const text = items.map((p) => `${shown(p.name)}\t${p.problem.text}`).join("\n");
     try {
@@ -66,7 +72,8 @@ export function Problems() {
                   <td title={shown(p.name)}>{shortened(p.name)}</td>
                   <td>{shown(p.problem.text)}</td>
                   <td class="number">
-                    <button type="button" onClick={() => void again([p.id])}>Try again</button>
+                    <button type="button" onClick={() => void again([p.id])}>Try again</button>{" "}
+                    <button type="button" onClick={() => leaveOut(p.id)}>Leave out</button>
                   </td>
                 </tr>
               ))}
