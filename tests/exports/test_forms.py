@@ -87,7 +87,7 @@ def test_folders_by_class_never_go_into_the_pictures(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="outside the folder of the pictures"):
             write_folders(inside, again([row]), about(folder))
     (tmp_path / "there").mkdir()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="there is there already"):
         write_folders(tmp_path / "there", again([row]), about(folder))
     assert sorted(p.name for p in folder.iterdir()) == ["a.png"]
 

@@ -179,7 +179,9 @@ def tolerated(path: Path) -> None:
         assert found.rows >= len(found.said)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(value)
 def test_any_json(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "x.json"
@@ -191,7 +193,9 @@ def test_any_json(tmp_path: Path, value: Any) -> None:
     tolerated(tmp_path / "x.jsonl")
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"path,class\n", b"PAR1", b"[", b"\xff\xfe"]))
 def test_any_bytes(tmp_path: Path, body: bytes, begin: bytes) -> None:
     for name in ("x.csv", "x.json", "x"):
@@ -208,7 +212,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {form: (folder / FORMS[form].file).read_bytes() for form in FORMS if form != "npz"}
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_a_damaged_file(tmp_path: Path, written: dict[str, bytes], data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(sorted(written)))

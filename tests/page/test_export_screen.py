@@ -195,6 +195,29 @@ def test_places_are_those_that_the_program_makes(client: Client, monkeypatch: An
     assert client.send("/export/show", {}).json == {"shown": False}
 
 
+def test_a_disk_that_refuses_is_said(
+    client: Client, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "no space")
+
+    before = client.state()["label_rev"]
+    with monkeypatch.context() as patch:
+        patch.setattr("handful.store.files.os.fsync", full)
+        reply = client.send("/export", {"formats": ["csv"]})
+    assert (reply.status, reply.json["error"]["id"]) == (507, "E4")
+    assert "Nothing was written, no answer is lost." in reply.json["error"]["text"]
+    with monkeypatch.context() as patch:
+        patch.setattr("handful.page.export.Path.mkdir", full)
+        reply = client.send("/export", {"formats": ["csv"]})
+    assert reply.status in (503, 507)
+    assert str(served.project.folder) not in reply.body.decode()
+    model = client.send("/export", {"formats": ["csv"], "model": True})
+    assert "no model to write yet" in model.json["error"]["text"]
+    assert client.state()["label_rev"] == before
+    assert not list((served.project.folder / "handful-export").iterdir())
+
+
 def test_the_folder_is_shown_where_there_is_a_desktop(
     client: Client, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,7 +195,8 @@ def test_rows_find_their_pictures(fresh: Project) -> None:
     said = [
         Said("./x.png", "a"), Said("elsewhere/renamed.png", "b", sha256=content.sha256),
         Said("C:\\photos\\pictures\\sub\\same.png", "c"),
-        Said("/data/pictures/other/same.png", "d"), Said("same.png", "e"), Said("odd%FF.png", "f"), Said("%41.png", "g"), Said("", "h"),
+        Said("/data/pictures/other/same.png", "d"), Said("same.png", "e"),
+        Said("odd%FF.png", "f"), Said("%41.png", "g"), Said("", "h"),
     ]  # fmt: skip
     made = plan(fresh, Incoming("csv", said))
     found = {c.row.path: c.label for c in made.new}
@@ -250,7 +251,9 @@ labels = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     rows=st.lists(st.builds(
         Said, names, labels, st.sampled_from(["labelled", "unsure", "none", "later"]), st.none(),

@@ -24,7 +24,7 @@ __all__ = ["predict"]
 def predict(
     model: Path, data: str, out: Path, page: Any, channel: int | None, data_root: Path | None
 ) -> None:
-    """Classify the images of DATA with a run's model, or with one that the page has saved.
+    """Classify the images of DATA with the model of a run or of the page.
 
     Images are read as those of the run: its page and channel are the defaults here.
 

@@ -26,7 +26,7 @@ __all__ = ["report"]
 def report(
     runs: tuple[Path, ...], baselines: tuple[Path, ...], out: Path | None, pictures: bool
 ) -> None:
-    """Write the report of one run or several, or of a folder labelled on the page.
+    """Write the report of runs, or of a folder labelled on the page.
 
     A labelled FOLDER gets a page to share: classes, how the labels arose, the blind check, and a
     sentence for a methods section.

@@ -50,7 +50,7 @@ def write_folders(target: Path, rows: Rows, about: About, *, how: How = "copies"
     """
     check_outside(target, about.folder)
     if os.path.lexists(target):
-        raise InputError(f"{target} is there already: choose another name")
+        raise InputError(f"{target.name} is there already: choose another name")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     writer = _Writer(part, about, how)
     try:
@@ -76,7 +76,7 @@ def _refused(error: OSError, place: Path, how: How) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return full_disk(place / "folders by class")
     if how == "links" and error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP):
-        return InputError(f"links cannot be made in {place}: choose copies")
+        return InputError(f"links cannot be made in {place.name}: choose copies")
     return StoreError(f"{place} cannot be written: {error.strerror}; choose another place")
 
 

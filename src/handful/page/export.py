@@ -104,12 +104,12 @@ def stamp() -> str:
     return f"{datetime.now().astimezone():%Y-%m-%d-%H%M}"
 
 
-def by_class(folder: Path) -> Path:
+def by_class(folder: Path, base: Path | None = None) -> Path:
     """Where folders by class go unless somebody says so: beside the folder of the pictures."""
     real = Path(os.path.realpath(folder))
+    name = f"{real.name or 'pictures'}-by-class-{stamp()}"
     for attempt in range(1, 1_000):
-        name = f"{real.name or 'pictures'}-by-class-{stamp()}"
-        target = real.parent / (name if attempt == 1 else f"{name}-{attempt}")
+        target = (base or real.parent) / (name if attempt == 1 else f"{name}-{attempt}")
         if not os.path.lexists(target):
             return target
     raise StoreError(f"there are a thousand exports of this minute already: {name}")

@@ -6,6 +6,7 @@ No request names a place of this computer: places are those that `choices` has m
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,9 +14,9 @@ import uuid
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from handful.errors import InputError
+from handful.errors import InputError, StoreError
 from handful.exports import FORMS
 from handful.exports.model import MODEL_FILE
 from handful.page.export import Order, Written, by_class, carry, fresh, stamp
@@ -28,6 +29,7 @@ from handful.types import Event
 
 __all__ = ["choices", "export", "show"]
 
+log = logging.getLogger(__name__)
 _LOOKED_BACK = 1_000  # events
 
 
@@ -73,7 +75,7 @@ def _places(project: Project) -> Mapping[str, tuple[Path, str]]:
     home = Path.home() / "handful-export"
     found = {
         "beside": (by_class(project.folder), f"beside the pictures: {real.name}-by-class-..."),
-        "home": (home / f"{real.name}-by-class-{stamp()}", "~/handful-export/"),
+        "home": (by_class(project.folder, home), "~/handful-export/"),
     }
     inside = [id for id, (place, _) in found.items() if place.is_relative_to(real)]
     unable = [] if os.access(real.parent, os.W_OK) else ["beside"]
@@ -90,10 +92,16 @@ def export(project: Project, options: ExportOptions) -> ExportDone:
     base = _base(project, options.get("where", "pictures"))
     order = _order(project, options)
     target, folder = base, ""
-    if wanted != ["folders"]:
-        target = fresh(base, f"handful-export/{stamp()}")
-        folder = target.relative_to(base).as_posix()
-    done = carry(Live(project), order, target)
+    try:
+        if order.folders_at is not None:
+            order.folders_at.parent.mkdir(parents=True, exist_ok=True)
+        if wanted != ["folders"]:
+            target = fresh(base, f"handful-export/{stamp()}")
+            folder = target.relative_to(base).as_posix()
+        done = carry(Live(project), order, target)
+    except (StoreError, OSError) as error:
+        log.error("an export failed: %s", error)
+        _could_not("disk is full" in str(error))
     _write_down(project, done, options, folder)
     return {
         "folder": folder,
@@ -110,6 +118,18 @@ def export(project: Project, options: ExportOptions) -> ExportDone:
     }  # fmt: skip
 
 
+def _could_not(full: bool) -> NoReturn:
+    if full:
+        refuse(
+            "E4", "The disk is full. Nothing was written, no answer is lost. Free some space, then"
+            " export again.", status=507,
+        )  # fmt: skip
+    refuse(
+        "storage", "The files could not be written there. No answer is lost. Choose another place.",
+        status=503,
+    )  # fmt: skip
+
+
 def _order(project: Project, options: ExportOptions) -> Order:
     choice = Choice(
         states=options.get("states", True),
@@ -123,7 +143,6 @@ def _order(project: Project, options: ExportOptions) -> Order:
         if id not in places:
             refuse("request", "Folders by class cannot go there. Nothing was done.", status=400)
         place = places[id][0]
-        place.parent.mkdir(parents=True, exist_ok=True)
     return Order(
         options["formats"],
         choice,
