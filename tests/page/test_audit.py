@@ -315,6 +315,21 @@ class TestTheNumber:
         assert (result["n"], result["unlabelled"]) == (39, 1)
         assert result["notes"] == ["1 has no label and is left out."]
 
+    def test_it_says_who_answered(self, page: Served, tab: Client) -> None:
+        truth = suggest(page)
+        result: dict[str, Any] = {}
+        for people, who, caution in (
+            ("", "you", "you would agree with the label, not whether you are right"),
+            ("P1", "P1", "P1 would agree with the label, not whether P1 is right"),
+            ("P2", "P1 and P2", "they would agree with the label, not whether they are right"),
+        ):
+            page.project.person = people
+            answer_all(page, tab, 10, truth)
+            result = tab.send("/audit/close", {"id": tab.id()}).json["result"]
+            assert f"answered by {who} without seeing a suggestion" in result["scope"]
+            assert result["caution"] == f"It says how often {caution}."
+            tab.send("/audit/more", {"id": tab.id()})
+
     def test_unsure_answers_are_left_out_and_said(self, page: Served, tab: Client) -> None:
         truth = suggest(page)
         answer_all(page, tab, 46, truth)

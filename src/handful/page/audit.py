@@ -242,6 +242,7 @@ class Judged:
     unlabelled: int
     population: int  # readable pictures that have a label
     pictures: int  # readable ones
+    people: list[str]  # who answered, by name; empty where one person gave none
 
     @property
     def k(self) -> int:
@@ -269,7 +270,9 @@ def judge(project: Project) -> Judged:
             else:
                 compared.append(Compared(image, label, source, answer))
         population = max(len(compared), _labelled(project))
-        return Judged(compared, unsure, unlabelled, population, _pictures(project))
+        people = sorted({event.person or person(project) for event in now.answers.values()} - {""})
+        pictures = _pictures(project)
+        return Judged(compared, unsure, unlabelled, population, pictures, people)
 
 
 def _answer(project: Project, event: Event) -> int | None:
@@ -337,7 +340,7 @@ def close(project: Project, id: str) -> Audit:
             data = {
                 "n": result["n"], "k": result["k"], "low": result["low"], "high": result["high"],
                 "population": found.population, "pictures": found.pictures,
-                "unsure": found.unsure,
+                "unsure": found.unsure, "people": found.people,
                 "unlabelled": found.unlabelled, "label_rev": project.rev,
                 "compared": [list(c) for c in found.compared],
                 "agreement": dict(result["agreement"]),
@@ -366,7 +369,9 @@ def closed_result(project: Project, closing: Event) -> AuditResult:
     """The result of a check that was closed, as it was then, and what was corrected since."""
     d = closing.data
     compared = [Compared(*c) for c in d["compared"]]
-    found = Judged(compared, d["unsure"], d["unlabelled"], d["population"], d["pictures"])
+    found = Judged(
+        compared, d["unsure"], d["unlabelled"], d["population"], d["pictures"], d["people"]
+    )
     result = worded(project, found, closing.at, cast(Agreement, d["agreement"]))
     result["label_rev"] = d["label_rev"]
     corrected = sum(m["settled"] for m in _mistakes(project, closing)["items"])
@@ -392,7 +397,11 @@ def worded(
             f"{_percent(k / n)} of the labels are right: {k:,} of {n:,}. The true value is between"
             f" {_percent(low)} and {_percent(high)} (95 % interval)."
         )
-    name, when = person(project), datetime.fromtimestamp(at).astimezone()
+    when = datetime.fromtimestamp(at).astimezone()
+    who = " and ".join(found.people) or "you"
+    they, are = (
+        (who, "is") if len(found.people) == 1 else ("they" if found.people else "you", "are")
+    )
     agreed = agreement(project) if agreed is None else agreed
     return {
         "n": n, "k": k, "low": low if n >= MIN else None, "high": high if n >= MIN else None,
@@ -400,13 +409,11 @@ def worded(
         "text": text,
         "scope": (
             f"Measured on pictures drawn at random from all {found.pictures:,} readable ones,"
-            f" answered by {name or 'you'} without seeing a suggestion, {when.day}"
+            f" answered by {who} without seeing a suggestion, {when.day}"
             f" {when:%b %Y, %H:%M}."
         ),
         "caution": (
-            f"It says how often {name} would agree with the label, not whether {name} is right."
-            if name
-            else "It says how often you would agree with the label, not whether you are right."
+            f"It says how often {they} would agree with the label, not whether {they} {are} right."
         ),
         "notes": _notes(found, agreed),
         "classes": _by_class(found.compared),
