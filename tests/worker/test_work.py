@@ -364,6 +364,23 @@ def test_another_encoder_takes_over_when_half_is_done(
     assert day.until_idle() == []
 
 
+def test_answers_are_learned_while_another_encoder_is_at_work(
+    day: Day, some_digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model on disk is that of the space at hand, not of the one to come."""
+    monkeypatch.setattr(looking, "SECONDS", 0.0)
+    project, truth, name = day.project, some_digits[1], names(some_digits)
+    day.tell(set={"features": "lite0"})
+    day.worker.step()
+    project.answer(name[:30], truth[:30])
+    day.tell(seq=len(project.book))
+    day.worker.step()
+    model = day.newest("model")
+    card = json.loads((model.folder / "card.json").read_bytes())
+    assert card["features"]["kind"] == "pixels"
+    assert day.newest("features").meta["kind"] == "pixels"
+
+
 def test_a_disk_that_refuses_is_said_once_and_survived(
     day: Day, some_digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ from handful.types import Event
 from handful.worker.copies import stacks
 from handful.worker.encoders import SOURCES
 from handful.worker.groups import Opinion, grouped
+from handful.worker.kept import Kept
 from handful.worker.looking import Looking
 from handful.worker.map import drawn
 from handful.worker.model import NONE, Answered, Learned, answered, learn, mistakes
@@ -97,6 +98,7 @@ class Worker:
         self.looking = Looking(folder, place / "derived" / "worker", follow=follow)
         self.listing = listed(self.index)
         self.space: Space | None = None
+        self.kept: Kept | None = None  # the vectors of the space
         self.mark = ""  # of the space
         self.groups: list[Ints] = []  # places in the space
         self.opinion: Opinion | None = None
@@ -289,6 +291,7 @@ class Worker:
             glances = looking.glances.rows(looking.glances.places(listing.keys))
             stack = stacks(listing, glances, alone)
             self.space = space_of(listing, kept, stack, encoder)
+        self.kept = kept
         self.mark, self.opinion, self._said_seq = mark, None, -1
         self._publish_features(time.monotonic() - begun)
         self._take_up()
@@ -465,9 +468,9 @@ class Worker:
         arrays |= _doubts(space, said, learned, self._kept_labels(listing))
         card: dict[str, Any] = {}
         weights = b""
-        if learned is not None and self.looking.seen is not None:
+        if learned is not None and self.kept is not None:
             names = Names(self.book.classes.names)
-            card, weights = written(space, self.looking.seen, said, learned, names)
+            card, weights = written(space, self.kept, said, learned, names)
         classes = self.book.classes
         changed, since = self._changed(seq, arrays["top"][:, 0])
         meta = {
