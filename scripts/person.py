@@ -63,6 +63,8 @@ CLOCK = """(() => {
     requestAnimationFrame(look);
   }, true);
 })()"""
+END = "document.querySelector('.nothing:not([aria-busy=true]) .row')"  # of the groups
+MAKING = {"scan", "pictures", "features", "groups"}  # tasks that more groups come from
 WRONG = 6  # tiles: a group with more is refused
 PATIENCE = 300.0  # seconds: a busy machine takes its time
 
@@ -246,7 +248,7 @@ class Person:
 
     def gallery(self, *, until: int, patience: float = PATIENCE) -> int:
         """Group after group until so many actions were made in all; groups that were seen."""
-        self.go("Shift+G", f"{GROUP} || document.querySelector('.nothing .row')", seconds=patience)
+        self.go("Shift+G", f"{GROUP} || {END}", seconds=patience)
         seen = 0
         while self.actions < until and self.group():
             self.hear_advice()
@@ -255,10 +257,10 @@ class Person:
 
     def group(self) -> bool:
         """Answers the group in view: wrong tiles out, then the key of its class."""
-        self.wait(f"{DRAWN_TILES} || document.querySelector('.nothing .row')")
+        self.wait(f"{DRAWN_TILES} || {END}")
         tiles = self.page.run(TILES)
         if not tiles:
-            return False
+            return self._more_groups()
         group = self.page.run(f"{GROUP}.dataset.group")
         words = [self.word_of(tile["id"]) for tile in tiles]
         word = Counter(words).most_common(1)[0][0]
@@ -272,6 +274,18 @@ class Person:
             self.say(word)
         self.wait(f"{GROUP}?.dataset.group !== {json.dumps(group)}")
         return True
+
+    def _more_groups(self) -> bool:
+        """Whether more groups are on their way; waits until they are there."""
+        for _ in range(3):
+            time.sleep(0.5)
+            state = self.api("/state")
+            if state["scanning"] or MAKING & {task["name"] for task in state["tasks"]}:
+                self.wait(f"{DRAWN_TILES} || {END}")
+                return True
+            if self.page.run(f"Boolean({DRAWN_TILES})"):
+                return True
+        return False
 
     def _to(self, tile: Mapping[str, Any]) -> None:
         """Moves to a tile: row first, then along it."""

@@ -361,6 +361,8 @@ describe("the sentences of the gallery", () => {
     expect(texts.unseen(1201)).toEqual({ text: "1,201 of them were never on screen", many: true });
     expect(texts.unseen(0)).toBeNull();
     expect(texts.groupsSoon(40)).toBe("Groups appear in about 40 s. Until then: Queue.");
+    expect(texts.groupsMore(1516, 40)).toBe("These groups are answered. More appear in about 40 s: 1,516 pictures are still open.");
+    expect(texts.groupsMore(1, null)).toBe("These groups are answered. More appear soon: 1 picture is still open.");
     expect(texts.groupsDone(3654)).toBe("Every group is answered. 3,654 pictures are still open.");
     expect(texts.TOO_FEW).toBe("Too few pictures for groups. Use the queue.");
     expect(texts.FIRST_LOOK).toBe("No suggestions yet. These pictures are random and count for your audit.");

@@ -137,6 +137,12 @@ export function groupsDone(open: number): string {
   return `Every group is answered. ${open === 0 ? "No picture is open." : rest}`;
 }
 
+/** The groups of the first pictures are answered while those of the others are being made. */
+export function groupsMore(open: number, eta_s: number | null): string {
+  const when = eta_s === null ? "soon" : `in ${about(eta_s * 1000)}`;
+  return `These groups are answered. More appear ${when}: ${pictures(open)} ${open === 1 ? "is" : "are"} still open.`;
+}
+
 export const TOO_FEW = "Too few pictures for groups. Use the queue.";
 export const FEWEST = 30; // pictures that groups are made of
 

@@ -1,9 +1,11 @@
 import { useApp, useModel } from "../app/context";
 import { galleryOf } from "../app/gallery";
 import { usePart } from "../app/observable";
-import { FEWEST, groupsDone, groupsSoon, TOO_FEW } from "../logic/texts";
+import { FEWEST, groupsDone, groupsMore, groupsSoon, TOO_FEW } from "../logic/texts";
 import { ClassColumn } from "./ClassColumn";
 import { NoPictures } from "./NoPictures";
+
+const MAKING = new Set(["pictures", "features", "groups"]); // tasks that end in newer groups
 
 /** What the gallery says while there is no group to show, and the way on. */
 export function NoGroups() {
@@ -14,6 +16,8 @@ export function NoGroups() {
   useApp((app) => app.waiting);
   const counts = model.counts;
   if (!state || !counts) return <main class="gallery" aria-busy="true" />;
+  const making = state.tasks.find((task) => MAKING.has(task.name));
+  const more = making !== undefined || state.scanning;
   const queue = <a class="button" href="#/queue">Go to the queue <kbd>Shift+Q</kbd></a>;
   const about = () => {
     if (counts.pictures === 0 && !state.scanning) return <NoPictures />;
@@ -23,11 +27,12 @@ export function NoGroups() {
       return <><p>{state.trouble ?? groupsSoon(eta)}</p>{queue}</>;
     }
     if (loading || rev === 0) return null;
+    const open = counts.open + counts.by_model;
     return (
       <>
-        <p>{groupsDone(counts.open + counts.by_model)}</p>
+        <p>{more && open > 0 ? groupsMore(open, making?.eta_s ?? null) : groupsDone(open)}</p>
         <div class="row">
-          {counts.open + counts.by_model > 0 && (
+          {open > 0 && !more && (
             <button type="button" onClick={() => void groups.regroup()}>Regroup the open ones</button>
           )}
           {queue}
@@ -40,7 +45,7 @@ export function NoGroups() {
     <main class="gallery">
       <h1 class="said">Gallery</h1>
       <ClassColumn place="gallery" idle onReply={() => undefined} />
-      <div class="empty nothing" aria-busy={loading}>{about()}</div>
+      <div class="empty nothing" aria-busy={loading || more}>{about()}</div>
     </main>
   );
 }
