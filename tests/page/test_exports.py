@@ -33,7 +33,9 @@ def row(**cells: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=6))
 def test_every_name_comes_back(
     tmp_path: Path, form: str, found: list[tuple[str, str, str]]
