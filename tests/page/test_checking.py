@@ -389,15 +389,14 @@ def test_more_like_a_picture_is_found_and_refined_by_answers(browser: Any, work:
         )
         ranked = work.client.send("/like", {"ids": [work.id[0]], "n": 3}).json["items"]
         assert tiles == [item["id"] for item in ranked]
-        w.press("1")
-        w.press("ArrowRight")
+        w.press("1")  # and on to the next
         w.press("2")
         until_stored(w)
         w.until(
             "document.querySelector('[data-testid=find-again]').textContent.includes('2 answers')"
         )
         assert "1 are it, 1 are not" in w.run("document.querySelector('.filters').textContent")
-        w.run("document.querySelector('[data-testid=find-again]').click()")
+        w.press("j")
         w.until("document.querySelector('[data-testid=find-again]').disabled")
         w.until(f"!document.querySelector('[data-image=\"{tiles[0]}\"]')")
 

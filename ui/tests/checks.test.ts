@@ -8,7 +8,7 @@ import { Model } from "../src/app/model";
 import { Surface } from "../src/app/surface";
 import { reviewOf } from "../src/app/review";
 import * as words from "../src/logic/checks";
-import { decoded, NO_CLASS, NONE_OF_THESE } from "../src/logic/points";
+import { decoded, NO_CLASS, NONE_OF_THESE, revOf } from "../src/logic/points";
 import * as queue from "../src/logic/queue";
 import { mockServer, type MockServer } from "./mock.mjs";
 
@@ -304,6 +304,7 @@ describe("accepting suggestions", () => {
 });
 
 describe("the map of this page", () => {
+  let kept = 3; // the map that the server has
   interface Spot { x: number; y: number; class: number; state: number; sure: number }
 
   /** As the server writes it. */
@@ -333,7 +334,7 @@ describe("the map of this page", () => {
     { x: 150, y: 110, class: NO_CLASS, state: 0, sure: 0 },
   ];
   const handle: Handle = (_, path, __, query) => {
-    if (path === "/map") return block(points, { part: query.get("part") ?? "" });
+    if (path === "/map") return block(points, { part: query.get("part") ?? "", rev: kept });
     const start = Number(query.get("start"));
     if (path === "/map/ids") return { ids: ["p0", "p1", "p2", "p3"].slice(start, start + 2), start, total: 4, rev: 3 };
     return undefined;
@@ -360,6 +361,8 @@ describe("the map of this page", () => {
     expect(() => decoded(block(points).slice(0, 40))).toThrow("cut off");
     expect(() => decoded(block(changed, { part: "labels", rev: 4 }), data)).toThrow("cut off");
     expect(() => decoded(new ArrayBuffer(24))).toThrow("no map");
+    expect(() => decoded(new ArrayBuffer(3))).toThrow("cut off");
+    expect(revOf(block(points))).toBe(3);
   });
 
   it("gives points the paint of their class, of whether they are open, of how sure", async () => {
@@ -404,6 +407,15 @@ describe("the map of this page", () => {
     chart.choose([1, 3]);
     expect(chart.points).toEqual([1]);
     points[3]!.state = kept;
+  });
+
+  it("takes a newer map where the one at hand is not kept any more", async () => {
+    const chart = await open();
+    kept = 4;
+    await chart.load(3);
+    expect(chart.now.rev).toBe(4);
+    expect(chart.now.data!.points.n).toBe(4);
+    kept = 3;
   });
 
   it("keeps the selection when only what points are has changed", async () => {

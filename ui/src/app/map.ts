@@ -1,7 +1,9 @@
 /** The map as this page knows it: points, what each is, which are selected, where one looks. */
 
 import type { ClassInfo } from "../api.types";
-import { decoded, NO_CLASS, NONE_OF_THESE, POINT_STATES, type MapData } from "../logic/points";
+import {
+  decoded, NO_CLASS, NONE_OF_THESE, POINT_STATES, revOf, type MapData,
+} from "../logic/points";
 import { boxed, enclosed, Squares, type Spot, type View } from "../logic/plane";
 import { OPEN, PLAIN } from "../logic/raster";
 import { LOOKS } from "../logic/looks";
@@ -49,8 +51,13 @@ export class Chart {
     if (rev === 0 || this.now.loading) return;
     this.state.set({ loading: true });
     try {
-      const known = rev === this.now.rev ? this.now.data : null;
-      const data = decoded(await checks.map(rev, known ? "labels" : null), known);
+      let known = rev === this.now.rev ? this.now.data : null;
+      let buffer = await checks.map(rev, known ? "labels" : null);
+      if (known && revOf(buffer) !== known.rev) { // only the last two maps are kept
+        known = null;
+        buffer = await checks.map(revOf(buffer), null);
+      }
+      const data = decoded(buffer, known);
       if (data.points !== known?.points) {
         this.squares = new Squares(data.points);
         this.mask = new Uint8Array(data.points.n);

@@ -129,6 +129,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "hide", text: "Hide or show suggestions", places: ["gallery", "queue", "review"], keys: ["y"] },
   { id: "all", text: "Select all in this view", places: ["pictures", "map"], keys: ["ctrl+a"] },
   { id: "like", text: "Find more like this", places: ["gallery", "queue", "pictures", "review", "map"], keys: ["shift+f"] },
+  { id: "again", text: "Look again, when finding more", places: ["pictures"], keys: ["j"] },
   { id: "guide", text: "Class guide", places: VIEWS, keys: ["g"] },
   { id: "pin", text: "Pin as an example of its class", places: ["gallery", "queue", "pictures", "review", "map"], keys: ["shift+k"] },
   { id: "undo", text: "Undo", places: "everywhere", keys: ["ctrl+z"] },

@@ -25,8 +25,14 @@ export interface MapData {
   sure: Uint8Array; // of the suggestion, of 255
 }
 
+/** Which map an answer is about. */
+export function revOf(buffer: ArrayBuffer): number {
+  return buffer.byteLength < HEAD ? 0 : new DataView(buffer).getUint32(8, true);
+}
+
 /** A whole map, or what its points are now for the map at hand. */
 export function decoded(buffer: ArrayBuffer, known: MapData | null = null): MapData {
+  if (buffer.byteLength < HEAD) throw new Error("the map is cut off");
   const head = new DataView(buffer, 0, HEAD);
   const magic = new TextDecoder().decode(new Uint8Array(buffer, 0, 4));
   const [form, rev, n, total] = [4, 8, 12, 16].map((at) => head.getUint32(at, true)) as

@@ -17,7 +17,7 @@ import { Large } from "./Large";
 import { Thumbnail } from "./Tile";
 
 /** Pictures as tiles: moved through by arrows, selected, answered by class keys, seen large. */
-export function PictureGrid({ title, from, of, items, total, until, top, empty, onMoved, onAnswered, onClose }: {
+export function PictureGrid({ title, from, of, items, total, until, top, empty, advance, onMoved, onAnswered, onAgain, onClose }: {
   title: string;
   from: "grid" | "review" | "map" | "find";
   of: string; // which pictures these are: another text begins anew
@@ -26,8 +26,10 @@ export function PictureGrid({ title, from, of, items, total, until, top, empty, 
   until: (n: number) => Promise<void>; // loads at least so many
   top: ComponentChildren;
   empty: ComponentChildren | null; // what there is instead of a grid
+  advance?: boolean; // an answer to the picture in focus goes on to the next
   onMoved?: (at: number) => void;
   onAnswered?: (ids: readonly string[], reply: Reply) => void;
+  onAgain?: () => void;
   onClose?: () => void;
 }) {
   const model = useModel();
@@ -59,6 +61,7 @@ export function PictureGrid({ title, from, of, items, total, until, top, empty, 
     if (!model.decide(subjects, given, from)) return;
     setSelected(new Set());
     onAnswered?.(subjects.map((s) => s.id), given);
+    if (advance && selected.size === 0 && at + 1 < total) goTo(at + 1, false);
   };
   const select = (indices: readonly number[], on: boolean) => {
     const next = new Set(selected);
@@ -98,6 +101,7 @@ export function PictureGrid({ title, from, of, items, total, until, top, empty, 
     else if (["unsure", "none", "broken"].includes(meaning.command)) reply({ state: meaning.command });
     else if (meaning.command === "clear") reply({ state: "open" });
     else if (meaning.command === "large") setLarge((is) => !is && focused !== null);
+    else if (meaning.command === "again" && onAgain) onAgain();
     else if (meaning.command === "larger") resize(1);
     else if (meaning.command === "smaller") resize(-1);
     else if (meaning.command === "close" && (large || selected.size)) {

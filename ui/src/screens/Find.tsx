@@ -4,6 +4,7 @@ import type { Alikes, Picture } from "../api.types";
 import { api, checks, complaint, thumbnail } from "../app/api";
 import { useApp, useModel } from "../app/context";
 import type { Reply } from "../app/model";
+import { keyOf } from "../logic/keys";
 import { count } from "../logic/texts";
 import { shown } from "../logic/names";
 import { PictureGrid } from "../parts/PictureGrid";
@@ -127,7 +128,8 @@ function Search({ like, about }: { like: readonly string[]; about: number | null
   return (
     <PictureGrid
       title="Find more like this" from="find" of={`${like.join()} ${look} ${all} ${wanted}`} items={found?.items ?? []}
-      total={found?.total ?? 0} until={(n) => until(n)} onAnswered={onAnswered} onClose={() => history.back()}
+      total={found?.total ?? 0} until={(n) => until(n)} advance onAnswered={onAnswered} onClose={() => history.back()}
+      onAgain={() => fresh > 0 && again()}
       top={
         <div class="filters find">
           <span class="row">
@@ -144,7 +146,8 @@ function Search({ like, about }: { like: readonly string[]; about: number | null
           </label>
           <label class="choice"><input type="checkbox" checked={all} onChange={() => setAll(!all)} /> answered ones, too</label>
           <button type="button" class={fresh > 0 ? "main" : ""} disabled={fresh === 0} data-testid="find-again" onClick={again}>
-            Look again{fresh > 0 ? ` with ${count(fresh)} ${fresh === 1 ? "answer" : "answers"}` : ""}
+            Look again{fresh > 0 ? ` with ${count(fresh)} ${fresh === 1 ? "answer" : "answers"}` : ""}{" "}
+            <kbd>{keyOf("again", model.now.settings.bindings)}</kbd>
           </button>
           {yes.size + no.size > 0 && <span class="dim">{count(yes.size)} are it, {count(no.size)} are not</span>}
           {found?.bound && <p class="bound" data-testid="find-bound">{shown(found.bound)}</p>}
