@@ -32,6 +32,8 @@ TILES = "document.querySelectorAll('[data-testid=tile] img').length > 3"
 SCREENS = {
     "gallery": ("gallery", TILES),
     "overview": ("gallery?part=all", "document.querySelector('.card-cell img')"),
+    "cards": ("gallery?part=cards", "document.querySelector('.group-head h1')"),
+    "border": ("gallery?part=border&class=8", TILES),
     "queue": ("queue", PICTURE),
     "audit": ("audit", PICTURE),
     "review": ("review", PICTURE),

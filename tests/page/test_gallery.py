@@ -89,6 +89,9 @@ GROUP = "document.querySelector('main[data-testid=group]')"
 TILES = "document.querySelectorAll('main[data-testid=group] [data-testid=tile]')"
 
 
+TILE = "[data-testid=tile]"
+
+
 def at(window: Any) -> str:
     window.until(f"{GROUP} && {TILES}.length > 0")
     return str(window.run(f"{GROUP}.dataset.group"))
@@ -204,6 +207,32 @@ def test_same_class_cards_and_the_overview(browser: Any, page: Served) -> None:
         w.until("document.querySelectorAll('.card-cell').length === 4")
 
 
+def test_the_border_of_a_class_is_found_in_a_few_pages(browser: Any, page: Served) -> None:
+    """Pages by likeness: all of the class belong until the first that does not."""
+    client = page.client("other")
+    zero = {f"{i:06d}.png" for i in np.flatnonzero(TRUTH == 0)}
+    pictures = client.get("/images", limit=500).json["items"]
+    known = [p["id"] for p in pictures if p["name"] in zero]
+    client.label(known[0], 0)
+    with window(browser, page, "gallery?part=border&class=0") as w:
+        w.until(f"document.querySelectorAll('[data-testid=border] {TILE}').length === 24")
+        assert "Do all of these belong to zero?" in w.run(
+            "document.querySelector('h1').textContent"
+        )
+        for _ in range(14):
+            heading = w.run("document.querySelector('.group-head').textContent")
+            seen = w.run(f"[...document.querySelectorAll('{TILE}')].map((t) => t.title)")
+            w.press("Enter" if set(seen) <= zero else "Backspace")
+            w.until(f"document.querySelector('.group-head').textContent !== {json.dumps(heading)}")
+            if w.run("document.querySelector('[data-testid=border-found]') !== null"):
+                break
+        assert "Border found:" in text(w, "border-found")
+        until_stored(w)
+        got = {n for n, v in labels(w).items() if v[1] == 0}
+        assert got <= zero
+        assert len(got) >= 1
+
+
 def test_new_suggestions_move_nothing_in_view(browser: Any, page: Served) -> None:
     with window(browser, page) as w:
         first = at(w)
@@ -265,7 +294,7 @@ def test_a_first_look_is_blind_until_there_are_suggestions(browser: Any, tmp_pat
         page.site.tell("model")
         w.until("document.querySelector('[data-testid=newer]')")
         assert w.run("document.querySelector('[data-testid=picture]').dataset.image") == blind
-        assert not w.run("document.querySelector('[data-testid=suggestion]')")
+        assert w.run("document.querySelector('[data-testid=suggestion]') === null")
         suggests = "document.querySelector('.beside h2').textContent === 'Suggestion'"
         for _ in range(5):  # a key may be quicker than the news: the picture after it is not
             w.press("1")
