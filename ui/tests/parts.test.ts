@@ -84,6 +84,15 @@ describe("counts before the server has said them", () => {
     });
   });
 
+  it("take a picture with a sure suggestion from those by the model, and never below none", () => {
+    const by_model = { ...counts, by_model: 1, open: 6 };
+    const sure = { from: { state: "open", class: 0, sure: true }, to: all[5]! };
+    expect(withChanges(by_model, [sure])).toEqual({ ...by_model, by_model: 0, by_you: 3 });
+    expect(withChanges(by_model, [sure, sure])).toEqual({ ...by_model, by_model: 0, open: 5, by_you: 4 });
+    const few = { ...counts, by_model: 7, open: 0 };
+    expect(withChanges(few, [{ from: all[0]!, to: all[6]! }])).toEqual({ ...few, by_model: 6, in_groups: 2 });
+  });
+
   it("move a picture from class to class", () => {
     const one = (id: number, pictures: number): ClassInfo => ({
       id, name: String(id), key: null, look: 0, archived: false, merged_into: null, pictures,
