@@ -502,12 +502,12 @@ def test_prediction_by_two_views_of_the_answers() -> None:
     found = geometry.neighbours(geometry.unit_rows(pool.features), 10)
     F = graph.spread(graph.knn_graph(found.ids, found.d2).W, known, 3).X
     reach = F / np.maximum(F.sum(axis=1, keepdims=True), 1e-300)
-    mixed = near / 3 + 2 * reach / 3
+    mixed = near / 5 + 4 * reach / 5
     assert np.allclose(proba, mixed / mixed.sum(axis=1, keepdims=True), atol=1e-4)
     assert (proba.argmax(axis=1) == 2).any()
     fresh = learner.predict(pool.features)  # no graph knows a new image: f speaks in its place
     f = torch.softmax(torch.from_numpy(learner._logits(learner.embedding())), dim=1).numpy()
-    assert np.allclose(fresh, near / 3 + 2 * f / 3, atol=1e-4)
+    assert np.allclose(fresh, near / 5 + 4 * f / 5, atol=1e-4)
     twin = DSAC(learner.options)
     twin.load(learner.state())
     assert np.array_equal(twin.snapshot(view, frozenset({"proba"})).proba, proba)

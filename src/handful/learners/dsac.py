@@ -74,7 +74,7 @@ PseudoLabel: TypeAlias = Literal[
 ]  # fmt: skip
 Predict: TypeAlias = Literal["row", "column-softmax", "centre", "cluster", "views"]
 PUBLISHED_SETS = {(13_000, 10), (60_000, 10), (60_000, 20)}  # images and classes: k_2 as printed
-GRAPH_SHARE = 2 / 3  # of predict = "views"
+GRAPH_SHARE = 0.8  # of predict = "views"
 LEAST_STEPS = 300  # of a round: an epoch of a small folder is a step or two
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class DSACOptions(InputOptions):
     passes: int = 1  # over pseudo-labels and training within a round: 3 in the authors' code
     # column-softmax assumes classes of one size; centre: the class whose centre is nearest, after
     # the k-means that labels seeded; cluster: the class of the cluster, and nothing is trained;
-    # views: a third of what centre says and two of what the graph says, for the pool's own images
+    # views: a fifth of what centre says and four of what the graph says, for the pool's own images
     # (for new ones, which no graph knows, f in its place)
     predict: Predict = "row"  # row column-softmax centre cluster views: argmax of f, or else
 
