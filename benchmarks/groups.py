@@ -117,8 +117,8 @@ GROUPS = (
         "Which images are asked, and what names an image in the end",
         "Digits, pixels. Asked by the paper's rule (representatives and the hard ones between"
         " clusters) or by typicality (*typiclust*). Predictions: *row*, the trained f; *centre*,"
-        " the class whose centre is nearest; *views*, a fifth of that and four fifths of the answers"
-        " spread over the graph. Chosen with 2 and 3 seeds on digits, on pairs of digits as"
+        " the class whose centre is nearest; *views*, a fifth of that and four fifths of the"
+        " answers spread over the graph. Chosen with 2 and 3 seeds on digits, on pairs of digits as"
         " classes, on STL-10's 5,000 training images and on 6,000 training images of Fashion-MNIST."
         " Tried there and not taken: the graph's pseudo-labels alone, a mixture of both views as"
         " pseudo-labels, and switching to the graph once it has foretold more of the answers.",
