@@ -52,7 +52,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "review_kept": ("image",), "review_changed": ("image", "to"),
     "stack_broken": ("images",), "group_halved": ("group",),
     "group_set_aside": ("group", "why"), "groups_merged": ("groups",),
-    "lease_taken": (), "lease_returned": (), "overlap_settled": ("image",), "undone": (), "redone": (),
+    "lease_taken": (), "lease_returned": (), "overlap_settled": ("image",),
+    "undone": (), "redone": (),
     "export_made": (), "model_saved": (), "report_made": (), "setting_changed": ("key", "new"),
 }  # fmt: skip
 FOR_GOOD = {"asked", "round_closed", "image_moved"}  # what happened cannot be undone
