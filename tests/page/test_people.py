@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import ROOT, axe, until_stored, visit
 from page_serving import Client, Served, invited, paint, serving
 from sklearn.metrics import cohen_kappa_score
 
@@ -417,3 +420,121 @@ def test_forty_answers_wait_for_the_page_and_arrive_once_in_order(folder: Path) 
         assert len(mine) == 40
         for name, answers in waiting.items():
             assert [e.id for e in mine if e.person == name] == [a["id"] for a in answers]
+
+
+# ------------------------------------------------------------------ in a browser
+
+STATIC = ROOT / "src" / "handful" / "page" / "static"
+
+
+def seen(page: Any, testid: str) -> str:
+    script = f"[...document.querySelectorAll('[data-testid={testid}]')].map((e) => e.textContent)"
+    return " | ".join(page.run(script))
+
+
+def test_a_name_is_said_once_and_disagreements_are_settled_by_keys(
+    browser: Any, folder: Path
+) -> None:
+    with serving(folder, static=STATIC, lan=HERE) as page:
+        page.settled()
+        invited(page, "P0")
+        _, p2, image = two_answers(page)
+        browser.faults.clear()
+        browser.size(1280, 720)
+        browser.go(f"{page.site.door.link}#/queue?mode=random")
+        browser.until("document.activeElement?.dataset.testid === 'name-field'")
+        browser.type("P3")
+        browser.press("Enter")
+        browser.until("!document.querySelector('dialog')")
+        until = time.monotonic() + 10
+        while "P3" not in [o["name"] for o in p2.state()["people"]["others"]]:
+            assert time.monotonic() < until
+        assert {"P1 1", "P2 1"} <= set(seen(browser, "colleague").split(" | "))
+        picture = "document.querySelector('[data-testid=picture]')"
+        browser.until(f"{picture}?.naturalWidth > 0")
+        browser.press("1")
+        until_stored(browser)
+        browser.until("document.querySelector('[data-testid=count-you]').textContent[0] === '1'")
+        assert [o["answers"] for o in p2.state()["people"]["others"] if o["name"] == "P3"] == [1]
+
+        visit(browser, "review", "document.querySelector('.tabs nav')")
+        browser.click(".tabs nav a:last-child")
+        browser.until(f"{picture}?.dataset.image === '{image}'")
+        assert seen(browser, "disagreements") == "Disagreements: 1"
+        votes = seen(browser, "vote")
+        assert votes.startswith("P1:")
+        assert "left" in votes
+        assert "right" in votes
+        assert "agree on 0 of 1. A percentage needs 30." in seen(browser, "agreement")
+        assert axe(browser)() == []
+        if where := os.environ.get("HANDFUL_SHOTS"):
+            Path(where, "disagreements.png").write_bytes(browser.shot())
+        browser.press("2")  # the key of "right"
+        until_stored(browser)
+        assert label_of(p2, image) == ("labelled", 1)
+        assert seen(browser, "disagreements") == "Disagreements: 0"
+        browser.press("Ctrl+Z")
+        browser.until(f"{picture}?.dataset.image === '{image}'")
+        until_stored(browser)
+        assert label_of(p2, image) == ("open", None)
+        browser.run("location.reload()")
+        browser.until("document.querySelector('[data-testid=people]')")
+        assert not browser.run("!!document.querySelector('dialog')")  # remembered
+        assert browser.faults == []
+        browser.go("about:blank")
+
+
+def in_tab(browser: Any, session: str, script: str) -> Any:
+    """Runs a script in another tab."""
+    own, browser._session = browser._session, session
+    try:
+        return browser.run(script)
+    finally:
+        browser._session = own
+
+
+def tab(browser: Any, address: str) -> tuple[str, str]:
+    """Opens a tab beside the one in view: what it is called, and how it is spoken to."""
+    own, browser._session = browser._session, ""
+    try:
+        target = browser._call("Target.createTarget", url=address)["targetId"]
+        answer = browser._call("Target.attachToTarget", targetId=target, flatten=True)
+        return target, answer["sessionId"]
+    finally:
+        browser._session = own
+
+
+@pytest.mark.slow
+def test_eight_tabs_hold_one_stream_and_each_hears_what_happens(browser: Any, folder: Path) -> None:
+    with serving(folder, static=STATIC, lan=HERE) as page:
+        page.settled()
+        p2 = invited(page, "P2")
+        streams = Counter[str]()
+        events = page.site.stream.events
+
+        async def counted(last: str | None) -> AsyncIterator[bytes]:
+            streams["open"] += 1
+            try:
+                async for text in events(last):
+                    yield text
+            finally:
+                streams["open"] -= 1
+
+        page.site.stream.events = counted  # type: ignore[method-assign]
+        browser.go(str(page.site.door.link))
+        stored = "!!document.querySelector('[data-testid=stored]')"
+        browser.until(stored)
+        tabs = [tab(browser, f"http://{HERE}:{page.port}/") for _ in range(7)]
+        until = time.monotonic() + 60
+        while not all(in_tab(browser, session, stored) for _, session in tabs):
+            assert time.monotonic() < until
+        p2.label(p2.ids()[0], "seen")
+        text = "document.querySelector('[data-testid=count-you]').textContent[0] === '1'"
+        while not all(in_tab(browser, session, text) for _, session in tabs):
+            assert time.monotonic() < until + 20
+        assert streams["open"] == 1
+        own, browser._session = browser._session, ""
+        for target, _ in tabs:
+            browser._call("Target.closeTarget", targetId=target)
+        browser._session = own
+        browser.go("about:blank")

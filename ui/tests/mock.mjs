@@ -127,7 +127,7 @@ export function mockServer({
       scan: { added: 0, missing: 0, moved: 0, changed: 0, back: 0 }, storage: { ok: true, error: null },
       ...revisions(), first_visit: firstVisit && log.length === 0, scanning: server.scanning,
       pace_s: null, left_s: null, model_rev: server.modelRev, groups_rev: server.groupsRev, map_rev: 0,
-      features: null, goal: 0.95, first_look: server.modelRev === 0, trouble: null,
+      features: null, goal: 0.95, first_look: server.modelRev === 0, trouble: null, people: null,
       advice: { case: "early", text: "Go on.", goal: 0.95, screen: "queue", class_id: null, changed: null, answers: 0, low: null, high: null },
       audit: { answered: 0, wanted: 150, closed: false, min: 30 },
       settings: { goal: 0.95, features: "auto", features_choices: ["auto"], person: "" },

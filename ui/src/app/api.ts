@@ -2,7 +2,7 @@
 
 import type {
   Accept, AcceptAsked, AcceptCheck, AcceptChecked, AcceptPreview, Accepted, AlikeAsked, Alikes,
-  Aside, Audit, AuditResult, ClassChange, ClassMade, Confusion, Detail, ExportChoices, ExportDone,
+  Aside, Audit, AuditResult, ClassChange, ClassMade, Confusion, Detail, Disagreements, ExportChoices, ExportDone,
   ExportOptions, ExportShown, Failed, Failure, Filter, GroupAct, GroupMerge, Groups,
   GroupsChanged, History, ImportAsked, ImportDone, ImportPart, ImportPartDone, ImportPreview,
   ImportWanted, MapIds, Mistakes, NewClass, Page, Problems, Queue, RegroupStarted, RescanStarted,
@@ -107,6 +107,8 @@ export const checks = {
   mistakes: () => must<Mistakes>("GET", "/audit/mistakes"),
   review: (kind: string, cursor: string | null, limit: number) =>
     must<Review>("GET", `/review${query({ kind, cursor, limit })}`),
+  disagreements: (cursor: string | null, limit: number) =>
+    must<Disagreements>("GET", `/disagreements${query({ cursor, limit })}`),
   confusion: () => must<Confusion>("GET", "/confusion"),
   preview: (body: AcceptAsked) => must<AcceptPreview>("POST", "/accept/preview", body),
   checked: (body: AcceptCheck) => must<AcceptChecked>("POST", "/accept/check", body),

@@ -13,7 +13,7 @@ export type News =
 
 const KINDS = [
   "counts", "classes", "task", "problems", "scan", "resync", "model", "groups", "map", "features",
-  "advice",
+  "advice", "people",
 ] as const;
 const POLL = 3000;
 const AGAIN = 2000;

@@ -2,7 +2,7 @@
 
 import type {
   Advice, Answered, ClassInfo, ClassMade, Counts, Done, HistoryLine, Likely, Shown, State,
-  StreamCounts, StreamLearned, StreamTasks, Undone,
+  StreamCounts, StreamLearned, StreamPeople, StreamTasks, Undone,
 } from "../api.types";
 import { format, parse, type Address } from "../logic/address";
 import { freeKey } from "../logic/keys";
@@ -83,7 +83,9 @@ export interface Follower {
 
 const SERVE = 40;
 const LOW = 25; // fetch more when fewer are ahead: no key outruns the queue
+const LOW_SHARED = 10; // of several people each is asked twenty at a time
 const AGAIN = 1000; // ms until an ended queue looks whether more has come
+const WAIT = 3000; // ms until pictures that others are asked are looked for again
 const FLASH = 120; // ms
 const NEAR = 3; // pictures behind the one in view that are loaded already
 const SURE = 0.8; // from here on the suggestion of an open picture counts
@@ -375,7 +377,7 @@ export class Model {
   async serve(): Promise<void> {
     const { served, line } = this.now;
     const first = served.mode === "first"; // it grows while pictures are found: ask it anew
-    if (served.loading || (served.over && !first) || queue.ahead(line) >= LOW) return;
+    if (served.loading || (served.over && !first) || queue.ahead(line) >= this.low) return;
     this.app.set({ served: { ...served, loading: true } });
     try {
       const reply = await api.queue(SERVE, served.mode, first && served.over ? null : served.cursor);
@@ -394,7 +396,9 @@ export class Model {
       });
       if (waited) this.shownSince = performance.now();
       if (mode !== served.mode) return void this.serve();
-      if (!over && queue.ahead(grown) < LOW) void this.serve();
+      // Nothing new though more is open: others are asked it now, and may leave it.
+      if (!over && grown === line && this.now.state?.people) setTimeout(() => void this.serve(), WAIT);
+      else if (!over && queue.ahead(grown) < this.low) void this.serve();
       // News that came meanwhile found the queue busy: look again.
       if (over) setTimeout(() => this.topUp(), AGAIN);
     } catch (error) {
@@ -402,6 +406,10 @@ export class Model {
       if (error instanceof Refused) this.tell(error.message, "careful");
       else setTimeout(() => void this.serve(), 2000);
     }
+  }
+
+  private get low(): number {
+    return this.now.state?.people ? LOW_SHARED : LOW;
   }
 
   /** Begins the pass anew where more is open than stands in the line: pictures were found since
@@ -632,6 +640,7 @@ export class Model {
     if (news.kind === "counts") return this.counted(news.data as StreamCounts);
     if (news.kind === "task") return this.working(news.data as StreamTasks);
     if (LEARNED.has(news.kind)) return this.learned(news.kind, news.data as StreamLearned | null);
+    if (news.kind === "people") return this.met(news.data as StreamPeople | null);
     if (news.kind === "advice") return this.advised(news.data as Advice | null);
     this.soon(200);
   }
@@ -663,6 +672,16 @@ export class Model {
     const { state } = this.now;
     if (state && advice?.text) this.app.set({ state: { ...state, advice } });
     else this.soon(0);
+  }
+
+  /** Who else answers, and how far they are. */
+  private met(news: StreamPeople | null): void {
+    const { state } = this.now;
+    if (!state?.people || !news?.people) return;
+    const { you } = state.people;
+    const answers = news.people.find((one) => one.name === you)?.answers ?? state.people.answers;
+    const others = news.people.filter((one) => one.name !== you);
+    this.app.set({ state: { ...state, people: { ...state.people, answers, others } } });
   }
 
   private working(news: StreamTasks): void {

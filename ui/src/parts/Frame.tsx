@@ -12,6 +12,7 @@ import { shortened, shown } from "../logic/names";
 import { current } from "../logic/queue";
 import * as texts from "../logic/texts";
 import { keepFocus } from "./ClassColumn";
+import { AskName, Everybody } from "./Everybody";
 
 const SCREENS: [Screen, string][] = [
   ["gallery", "Gallery"], ["queue", "Queue"], ["audit", "Audit"], ["review", "Review"], ["map", "Map"],
@@ -31,6 +32,7 @@ export function Frame({ children }: { children: ComponentChildren }) {
       </div>
       <div class="work">{children}</div>
       <StatusLine />
+      <AskName />
     </div>
   );
 }
@@ -91,6 +93,7 @@ function Counts() {
   useApp((app) => app.waiting);
   useApp((app) => app.order);
   const blind = useApp((app) => app.address.screen === "audit");
+  const several = useApp((app) => (app.state?.people ?? null) !== null);
   const counts = model.counts;
   if (!counts || blind) return null; // a blind answer knows nothing of how the classes stand
   const { by_you, in_groups, by_model, open, pictures } = counts;
@@ -102,7 +105,7 @@ function Counts() {
         <i class="by-group" style={share(in_groups)} />
         <i class="by-model" style={share(by_model)} />
       </span>
-      <span data-testid="count-you"><b>{texts.count(by_you)}</b> by you</span>
+      <span data-testid="count-you"><b>{texts.count(by_you)}</b> by {several ? "hand" : "you"}</span>
       <span data-testid="count-group"><b>{texts.count(in_groups)}</b> in groups</span>
       <span data-testid="count-model"><b>{texts.count(by_model)}</b> by the model</span>
       <a href="#/pictures?state=open" data-testid="count-open"><b>{texts.count(open)}</b> open</a>
@@ -111,6 +114,7 @@ function Counts() {
       )}
       <span class="push row">
         {model.paceText && <span>{model.paceText}</span>}
+        <Everybody />
         <StopAdvice />
       </span>
     </section>

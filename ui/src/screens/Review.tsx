@@ -16,6 +16,7 @@ import { Accept, AcceptAsking } from "../parts/Accept";
 import { Chip } from "../parts/Chip";
 import { ClassColumn, keepFocus } from "../parts/ClassColumn";
 import { Cell, Confusion } from "../parts/Confusion";
+import { Disagreements } from "../parts/Disagreements";
 import { GuideBox } from "../parts/Guide";
 import { Stage, useZoom } from "../parts/Stage";
 import { Thumbnail } from "../parts/Tile";
@@ -26,6 +27,7 @@ export function Review() {
   if (cellOf(part)) return <Cell key={part} part={part} />;
   if (part === "confusion") return <Sheet><Confusion /></Sheet>;
   if (part === "accept") return <Accepting />;
+  if (part === "disagreements") return <Disagreements tabs={(children) => <Tabs>{children}</Tabs>} />;
   return <Mistakes />;
 }
 
@@ -35,14 +37,17 @@ function Accepting() {
   return asking ? <AcceptAsking sitting={sitting} /> : <Sheet><Accept /></Sheet>;
 }
 
+const SEVERAL = ["disagreements", "Disagreements"] as const;
 const TABS = [["", "Likely mistakes"], ["confusion", "Confusion"], ["accept", "Accept suggestions"]] as const;
 
 function Tabs({ children }: { children?: ComponentChildren }) {
   const part = useApp((app) => app.address.part) ?? "";
+  const several = useApp((app) => (app.state?.people ?? null) !== null);
+  const tabs = several || part === SEVERAL[0] ? [...TABS, SEVERAL] : TABS;
   return (
     <section class="tabs" aria-label="Parts of the review">
       <nav aria-label="Review parts">
-        {TABS.map(([id, text]) => (
+        {tabs.map(([id, text]) => (
           <a key={id} href={id ? `#/review?part=${id}` : "#/review"} aria-current={part === id ? "page" : undefined}>
             {text}
           </a>
