@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { full } from "../app/api";
+import { useApp } from "../app/context";
 import { nameOf } from "../logic/keys";
 import { count } from "../logic/texts";
 import { keepFocus } from "./ClassColumn";
@@ -60,7 +61,8 @@ export function Stage({ picture, zoom, onStep, onGone, children }: {
     watch.observe(frame.current!);
     return () => watch.disconnect();
   }, []);
-  useEffect(() => setFault(null), [picture.id]);
+  const live = useApp((app) => app.live);
+  useEffect(() => setFault(null), [picture.id, live]); // what did not come is asked for again
   useEffect(() => {
     const view = frame.current!; // the middle stays in the middle
     view.scrollTo((view.scrollWidth - view.clientWidth) / 2, (view.scrollHeight - view.clientHeight) / 2);
