@@ -153,6 +153,7 @@ def play(
             (shots / f"{name}.png").write_bytes(page.shot())
 
     person.first_look(plan["look"])
+    tell(story, "by you after the first look", person.number("count-you"))
     tell(story, "stored after the last key", person.until_stored())
     page.until("!document.querySelector('[data-task=scan]')", seconds=120)
     person.learn_files()
@@ -218,6 +219,7 @@ def killed(person: Person, server: Server, story: Story) -> None:
     """The program dies; three keys wait; it starts again and has them once."""
     counts = person.api("/state")["counts"]
     person.until_stored()
+    time.sleep(3)  # the next pictures are at hand by now, as they are for anybody who looks
     server.kill()
     for _ in range(3):
         person.answer()

@@ -21,6 +21,8 @@ from test_killed import NAMES, Running, check
 from handful.store import read_events
 
 Figure = tuple[str, float, str]
+DEATHS = 4  # of the process that learns, before the page is started anew
+LATER = 30  # answers after the last kill
 NICE = 10  # that the server gives the process that learns
 
 
@@ -64,41 +66,50 @@ def servers(folder: Path, kills: int) -> Iterator[Figure]:
 
 
 def workers(folder: Path, kills: int) -> Iterator[Figure]:
-    """The process that learns dies; answers go on, and it is begun again and goes on."""
+    """The process that learns dies; answers go on, and it is begun again and goes on.
+
+    It is begun again later and later, and no more after six deaths in a row: so the page is
+    started anew after every fourth.
+    """
     chance = random.Random(1)
-    running = Running(folder)
-    client = running.client("one")
-    while client.state()["scanning"]:
-        time.sleep(0.1)
-    ids = client.ids()
-    made, sent, slowest = 0, 0, 0.0
-    deaths: set[int] = set()
-    end = time.monotonic() + 60 * kills
+    made = sent = 0
+    slowest = 0.0
+    end = time.monotonic() + 30 * kills
     while made < kills and time.monotonic() < end:
-        until = time.monotonic() + chance.uniform(0.05, 2.5)
-        while time.monotonic() < until:
-            begun = time.perf_counter()
-            said = client.label(chance.choice(ids), chance.choice(NAMES) if sent < 9 else sent % 3)
-            slowest = max(slowest, time.perf_counter() - begun)
-            assert said["results"][0]["ok"], said
-            sent += 1
-            time.sleep(0.03)
-        worker = child(running.process.pid)
-        if worker is not None and worker not in deaths:
-            os.kill(worker, signal.SIGKILL)
-            deaths.add(worker)
-            made += 1
-            print(f"    worker killed {made} times, {sent} answers", flush=True)
+        running = Running(folder)
+        client = running.client(f"tab{made}")
+        while client.state()["scanning"]:
+            time.sleep(0.1)
+        ids, deaths = client.ids(), set[int]()
+        while len(deaths) < DEATHS and made < kills and time.monotonic() < end:
+            until = time.monotonic() + chance.uniform(0.05, 2.5)
+            while time.monotonic() < until:
+                begun = time.perf_counter()
+                to = NAMES[sent] if sent < len(NAMES) else chance.randrange(len(NAMES))
+                said = client.label(chance.choice(ids), to)
+                slowest = max(slowest, time.perf_counter() - begun)
+                assert said["results"][0]["ok"], said
+                sent += 1
+                time.sleep(0.03)
+            worker = child(running.process.pid)
+            if worker is not None and worker not in deaths:
+                os.kill(worker, signal.SIGKILL)
+                deaths.add(worker)
+                made += 1
+                print(f"    killed {made} times, {sent} answers", flush=True)
+        if made < kills and time.monotonic() < end:
+            client.connection.close()
+            running.end(signal.SIGINT)
     alive = published(client)
     shown = {i["name"]: i["class"] for i in every(client) if i["state"] == "labelled"}
+    client.connection.close()
+    running.end()
     events = read_events(folder / ".handful" / "book.sqlite")
     last = {e.data["image"]: e.data["class"] for e in events if e.kind == "labelled"}
     labelled = [e.id for e in events if e.kind == "labelled"]
-    client.connection.close()
-    running.end()
     yield "kills of the worker", made, ""
-    yield "answers while it died", sent, ""
-    yield "answers lost", sent - len(set(labelled)), ""
+    yield "answers meanwhile", sent, ""
+    yield "answers lost", sent + LATER - len(set(labelled)), ""
     yield "answers stored twice", len(labelled) - len(set(labelled)), ""
     yield "book replays to the state shown", float(shown == last), ""
     yield "slowest answer", 1000 * slowest, "ms"
@@ -145,7 +156,7 @@ def at_our_pace(server: int, *, seconds: float = 60) -> None:
 def published(client: Client, *, seconds: float = 240) -> bool:
     """Whether suggestions come that know the last answer."""
     before = client.state()["model_rev"]
-    for image in client.ids(60)[:30]:
+    for image in client.ids(LATER):
         client.label(image, 0)
     end = time.monotonic() + seconds
     while time.monotonic() < end:

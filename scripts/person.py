@@ -155,11 +155,12 @@ class Person:
         return time.monotonic() - begun
 
     def come(self, url: str) -> float:
-        """Opens the address; the seconds until the first picture is drawn."""
+        """Opens the address; the seconds until there is something to answer."""
         begun = time.monotonic()
         self.keep_times()
         self.page.go(url)
-        self.page.until(SHOWN, seconds=PATIENCE)
+        ready = f"{SHOWN} || {GROUP} || document.querySelector('.nothing')"
+        self.page.until(ready, seconds=PATIENCE)
         took = time.monotonic() - begun
         self.page.run(CLOCK)
         return took
