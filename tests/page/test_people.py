@@ -19,6 +19,7 @@ from handful.book import LabelBook
 from handful.metrics import wilson
 from handful.page.people import LEASE, Leases
 from handful.page.serve import _listening, lan_address
+from handful.page.sharing import Asked, _agreement
 from handful.types import Event
 
 HERE = "127.0.0.1"
@@ -341,6 +342,27 @@ def test_the_label_is_what_more_than_half_say(
     assert (book.said("y").class_id, book.poll("y").decided) == (0, True)
     book.append([Event("image_changed", "t.changed", {"image": "y"})])
     assert book.poll("y").votes == {}
+
+
+def test_agreement_of_each_two_people_with_interval_and_kappa() -> None:
+    one = [n % 3 for n in range(40)]
+    other = [(n + (n % 10 == 0)) % 3 for n in range(40)]
+    asked = {
+        str(n): Asked({"P1": ("labelled", a), "P2": ("labelled", b)}, n + 1, False)
+        for n, (a, b) in enumerate(zip(one, other, strict=True))
+    }
+    asked["u"] = Asked({"P1": ("unsure", -1), "P2": ("labelled", 0)}, 41, False)
+    asked["x"] = Asked({"P1": ("labelled", 0), "P3": ("none", -1)}, 42, False)
+    first, second = _agreement(asked)
+    assert (first["a"], first["b"], first["n"], first["k"]) == ("P1", "P2", 40, 36)
+    assert (first["low"], first["high"]) == wilson(36, 40)
+    assert first["kappa"] == pytest.approx(cohen_kappa_score(one, other))
+    assert first["text"].startswith("P1 and P2 agree on 36 of 40: 90.0 %, between 76.9 and 96.0 %")
+    assert (second["b"], second["n"], second["k"], second["kappa"]) == ("P3", 1, 0, None)
+    assert asked["x"].disputed
+    assert not asked["u"].disputed
+    same = {str(n): Asked({"a": ("none", -1), "b": ("none", -1)}, n, False) for n in range(30)}
+    assert "Kappa cannot be said" in _agreement(same)[0]["text"]
 
 
 # ------------------------------------------------------------------ classes and undo
