@@ -113,11 +113,14 @@ def test_shell_blocks_of_the_quickstart_run(desk: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if typed(p)], ids=lambda p: p.name)
-def test_commands_in_documents_exist(path: Path) -> None:
+def test_commands_in_documents_exist(
+    path: Path, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every flag that a document shows is one that the command takes."""
     from handful.cli import app
     from handful.recipes import RECIPES
 
+    monkeypatch.chdir(desk)
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     for words in typed(path):
         if words[0] == "make":
