@@ -46,6 +46,7 @@ from page_kills import at_our_pace
 
 Say = Callable[..., None]
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+AWAY = "ERR_CONNECTION_REFUSED"  # what the console says while the program is dead
 ACTIONS = {"look": 20, "gallery": 120, "queue": 190, "audit": 100, "review": 10, "all": 300}
 
 
@@ -196,7 +197,9 @@ def play(
     story.notes.append("advice: " + ", ".join(person.advice))
     strange = [r for r in page.requests if not r.startswith((server.origin, "about:", "blob:"))]
     tell(story, "requests elsewhere", len(strange))
-    story.notes += [f"fault: {fault}" for fault in page.faults]
+    faults = [f for f in page.faults if AWAY not in f]
+    tell(story, "faults in the console", len(faults))
+    story.notes += [f"fault: {fault}" for fault in faults]
 
 
 def undone(person: Person, story: Story) -> None:
@@ -260,6 +263,12 @@ def exported(person: Person, folder: Path, story: Story) -> None:
     tell(story, "accuracy of the export", right / len(person.truth))
 
 
+def unit_of(name: str) -> str:
+    if name.startswith("key to") and not name.endswith("keys"):
+        return "ms"
+    return "s" if name.startswith(("first picture", "seconds", "stored after")) else ""
+
+
 def stories(data: str, seeds: list[int], pace: float, say: Say, shots: Path | None) -> None:
     images, words = {"digits": digits, "usps": usps}[data]()
     for seed in seeds:
@@ -270,7 +279,7 @@ def stories(data: str, seeds: list[int], pace: float, say: Say, shots: Path | No
             seconds = time.monotonic() - begun
         print(f"{data}, seed {seed}", *made.notes, sep="\n    ", flush=True)
         for name, value in made.figures.items():
-            say(data, f"story, {pace:g} s a key", seed, ACTIONS["all"], name, value, "", seconds)
+            say(data, "story", seed, ACTIONS["all"], name, value, unit_of(name), seconds)
 
 
 @contextmanager

@@ -63,10 +63,13 @@ CLOCK = """(() => {
     requestAnimationFrame(look);
   }, true);
 })()"""
+SEEN = """[location.hash, document.activeElement?.outerHTML.slice(0, 120),
+  document.querySelector('dialog')?.textContent, document.querySelector('.status')?.textContent,
+  document.querySelector('.class-column, aside')?.textContent?.slice(0, 300)]"""
 END = "document.querySelector('.nothing:not([aria-busy=true]) .row')"  # of the groups
 MAKING = {"scan", "pictures", "features", "groups"}  # tasks that more groups come from
 WRONG = 6  # tiles: a group with more is refused
-PATIENCE = 300.0  # seconds: a busy machine takes its time
+PATIENCE = 150.0  # seconds: a busy machine takes its time
 
 
 class Person:
@@ -151,7 +154,8 @@ class Person:
         }})"""
         while not self.page.run(look):
             if time.monotonic() - begun > seconds:
-                raise RuntimeError(f"after {seconds} s still not: {script}")
+                seen = self.page.run(SEEN)
+                raise RuntimeError(f"after {seconds} s still not: {script}; the page: {seen}")
         return time.monotonic() - begun
 
     def come(self, url: str) -> float:
