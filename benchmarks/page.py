@@ -168,7 +168,7 @@ def play(
     story.mark("gallery", person, truth)
     shot("gallery")
     undone(person, story)
-    person.queue(until=person.actions + 15)
+    person.queue(until=person.actions + 5)
     killed(person, server, story)
     person.queue(until=plan["queue"])
     story.mark("queue", person, truth)
@@ -189,6 +189,7 @@ def play(
     story.mark("end", person, truth)
     tell(story, "actions", person.actions)
     tell(story, "moves", person.moves)
+    tell(story, "keys that nobody heard", person.ignored)
     tell(story, "seconds", time.monotonic() - begun)
     timed(person, story)
     exported(person, server.folder, story)
@@ -219,22 +220,22 @@ def undone(person: Person, story: Story) -> None:
 
 
 def killed(person: Person, server: Server, story: Story) -> None:
-    """The program dies; three keys wait; it starts again and has them once."""
-    counts = person.api("/state")["counts"]
+    """The program dies; up to three keys wait; it starts again and has them once."""
     person.until_stored()
+    before = sum(item["source"] == "hand" for item in person.pictures())
     time.sleep(3)  # the next pictures are at hand by now, as they are for anybody who looks
     server.kill()
-    for _ in range(3):
-        person.answer()
-    person.page.until("document.body.textContent.includes('Answers are kept here (3)')")
+    waiting = sum(person.answer() for _ in range(3))
+    person.wait(f"document.body.textContent.includes('Answers are kept here ({waiting})')")
     begun = time.monotonic()
     server.start()
     at_our_pace(server.process.pid)
     person.come(server.url)  # the window that the program opens again
     person.until_stored()
     tell(story, "seconds to reconnect and store", time.monotonic() - begun)
-    after = person.api("/state")["counts"]
-    tell(story, "answers kept over a kill", after["by_you"] - counts["by_you"])
+    after = sum(item["source"] == "hand" for item in person.pictures())
+    tell(story, "answers waiting over a kill", waiting)
+    tell(story, "of them stored, once", after - before)
 
 
 def timed(person: Person, story: Story) -> None:

@@ -69,7 +69,7 @@ SEEN = """[location.hash, document.activeElement?.outerHTML.slice(0, 120),
 END = "document.querySelector('.nothing:not([aria-busy=true]) .row')"  # of the groups
 MAKING = {"scan", "pictures", "features", "groups"}  # tasks that more groups come from
 WRONG = 6  # tiles: a group with more is refused
-PATIENCE = 150.0  # seconds: a busy machine takes its time
+PATIENCE = 300.0  # seconds: a busy machine takes its time
 
 
 class Person:
@@ -84,7 +84,7 @@ class Person:
     ) -> None:  # fmt: skip
         self.page, self.truth, self.pace = page, dict(truth), pace
         self.slips = dict(slips or {})
-        self.actions = self.moves = 0
+        self.actions = self.moves = self.ignored = 0
         self.keys: dict[str, str] = {}  # word -> key of its class
         self.called = {word: word for word in truth.values()}  # word -> name of its class
         self.files: dict[str, str] = {}  # image id -> file
@@ -236,7 +236,13 @@ class Person:
         if image is None:
             return False
         self.say(self.word_of(image))
-        self.wait(f"{PICTURE}?.dataset.image !== {json.dumps(image)}")
+        changed = f"{PICTURE}?.dataset.image !== {json.dumps(image)}"
+        try:
+            self.wait(changed, seconds=20)
+        except RuntimeError:  # a key that nobody has heard is pressed again
+            self.ignored += 1
+            self.say(self.word_of(image))
+            self.wait(changed)
         return True
 
     def first_look(self, n: int) -> None:
