@@ -223,7 +223,7 @@ def serving(folder: Path, *, static: Path | None = None, **options: Any) -> Iter
             client.connection.close()
         site.stream.close()
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)  # a busy machine
         listening.close()
         project.close()
         assert not thread.is_alive()
