@@ -405,15 +405,14 @@ class Person:
         self.until_stored()
         return n
 
-    def settled(self, *, seconds: float = 60.0) -> None:
+    def settled(self, *, seconds: float = 60.0, quiet: float = 8.0) -> None:
         """Waits until nothing is computed any more: the last answers were learned from."""
         self.until_stored()
         end = time.monotonic() + seconds
-        quiet = time.monotonic()
-        while time.monotonic() < end and time.monotonic() - quiet < 8:
-            state = self.api("/state")
-            if state["tasks"]:
-                quiet = time.monotonic()
+        since = time.monotonic()
+        while time.monotonic() < end and time.monotonic() - since < quiet:
+            if self.api("/state")["tasks"]:
+                since = time.monotonic()
             time.sleep(0.5)
 
     def export(self) -> str:
