@@ -198,9 +198,8 @@ def play(
     story.notes.append("advice: " + ", ".join(person.advice))
     strange = [r for r in page.requests if not r.startswith((server.origin, "about:", "blob:"))]
     tell(story, "requests elsewhere", len(strange))
-    faults = [f for f in page.faults if AWAY not in f]
-    tell(story, "faults in the console", len(faults))
-    story.notes += [f"fault: {fault}" for fault in faults]
+    tell(story, "faults in the console", len(page.faults))
+    story.notes += [f"fault: {fault}" for fault in page.faults]
 
 
 def undone(person: Person, story: Story) -> None:
@@ -224,6 +223,7 @@ def killed(person: Person, server: Server, story: Story) -> None:
     person.until_stored()
     before = sum(item["source"] == "hand" for item in person.pictures())
     time.sleep(3)  # the next pictures are at hand by now, as they are for anybody who looks
+    faults = list(person.page.faults)
     server.kill()
     waiting = sum(person.answer() for _ in range(3))
     person.wait(f"document.body.textContent.includes('Answers are kept here ({waiting})')")
@@ -232,6 +232,8 @@ def killed(person: Person, server: Server, story: Story) -> None:
     at_our_pace(server.process.pid)
     person.come(server.url)  # the window that the program opens again
     person.until_stored()
+    # nobody answered, then the window of before was refused: rightly
+    person.page.faults[:] = faults
     tell(story, "seconds to reconnect and store", time.monotonic() - begun)
     after = sum(item["source"] == "hand" for item in person.pictures())
     tell(story, "answers waiting over a kill", waiting)
