@@ -46,7 +46,6 @@ from page_kills import at_our_pace
 
 Say = Callable[..., None]
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-AWAY = "ERR_CONNECTION_REFUSED"  # what the console says while the program is dead
 ACTIONS = {"look": 20, "gallery": 120, "queue": 190, "audit": 100, "review": 10, "all": 300}
 
 

@@ -99,7 +99,7 @@ def restarts(folder: Path, times: int) -> Iterator[Figure]:
         some = items[start : start + GROUP]
         name = f"kind {start // GROUP}"
         assert client.decide(
-            {"kind": "group_labelled", "images": some, "name": name, "from": "pictures"}
+            {"kind": "group_labelled", "images": some, "name": name, "from": "grid"}
         )["results"][0]["ok"]
     counts = client.state()["counts"]
     client.connection.close()
@@ -236,7 +236,7 @@ def requests(client: Client) -> Iterator[Figure]:
         cursor = page["next"]
         if cursor is None:
             break
-    body = {"kind": "group_labelled", "images": everything[:GROUP], "class": 1, "from": "pictures"}
+    body = {"kind": "group_labelled", "images": everything[:GROUP], "class": 1, "from": "grid"}
     for _ in range(10):
         groups += timed(lambda: client.decide(body), 1)
         undone += timed(client.undo, 1)

@@ -86,7 +86,7 @@ def measured(folder: Path) -> Iterator[tuple[str, float, str]]:
 
 
 def grouped(client: Client, ids: list[str], to: int) -> None:
-    said = client.decide({"kind": "group_labelled", "images": ids, "class": to, "from": "pictures"})
+    said = client.decide({"kind": "group_labelled", "images": ids, "class": to, "from": "grid"})
     assert said["results"][0]["ok"], said
 
 

@@ -46,7 +46,7 @@ CLOCK = """(() => {
   });
   addEventListener('keydown', (event) => {
     const before = picture()?.dataset.image;
-    if (before === undefined || event.key.length > 1) return;
+    if (before === undefined || !/^[0-9a-z]$/.test(event.key)) return; // answers alone
     const training = Boolean(document.querySelector('[data-task=model]'));
     const from = event.timeStamp;
     painted((now) => clock.answer.push({ ms: now - from, training }));
