@@ -4,6 +4,7 @@
 
     python benchmarks/page.py story digits [--seeds 0,1,2] [--pace S]   300 actions, see `play`
     python benchmarks/page.py story usps
+    python benchmarks/page.py alone                 the story with the loopback device alone
     python benchmarks/page.py keys --times 150      keys and requests over 20,000 JPEG files
     python benchmarks/page.py start                 command to first picture, 20,000 JPEG files
     python benchmarks/page.py restart               the same with 20,000 labels
@@ -19,7 +20,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -271,7 +275,17 @@ def unit_of(name: str) -> str:
     return "s" if name.startswith(("first picture", "seconds", "stored after")) else ""
 
 
-def stories(data: str, seeds: list[int], pace: float, say: Say, shots: Path | None) -> None:
+def alone(pace: float) -> None:
+    """The story where no network is: a namespace of its own with the loopback device alone."""
+    command = [sys.executable, *sys.argv[:1], "story", "digits", "--pace", f"{pace:g}"]
+    words = " ".join(map(shlex.quote, [*command, "--variant", "loopback only"]))
+    inside = f"ip link set lo up && test $(grep -c : /proc/net/dev) = 1 && exec {words}"
+    sys.exit(subprocess.run(["unshare", "-rn", "sh", "-c", inside], check=False).returncode)
+
+
+def stories(
+    data: str, seeds: list[int], pace: float, say: Say, shots: Path | None, variant: str
+) -> None:
     images, words = {"digits": digits, "usps": usps}[data]()
     for seed in seeds:
         with place() as folder:
@@ -281,7 +295,7 @@ def stories(data: str, seeds: list[int], pace: float, say: Say, shots: Path | No
             seconds = time.monotonic() - begun
         print(f"{data}, seed {seed}", *made.notes, sep="\n    ", flush=True)
         for name, value in made.figures.items():
-            say(data, "story", seed, ACTIONS["all"], name, value, unit_of(name), seconds)
+            say(data, variant, seed, ACTIONS["all"], name, value, unit_of(name), seconds)
 
 
 @contextmanager
@@ -341,7 +355,7 @@ def saying(*, keep: bool) -> Say:
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("what", choices=(
-        "story", "start", "restart", "keys", "steps", "server", "worker", "million",
+        "story", "alone", "start", "restart", "keys", "steps", "server", "worker", "million",
     ))  # fmt: skip
     asked.add_argument("data", nargs="?", default="digits", choices=("digits", "usps"))
     asked.add_argument("--seeds", default="0")
@@ -349,12 +363,15 @@ def main() -> None:
     asked.add_argument("--files", type=int, default=20_000)
     asked.add_argument("--times", type=int, default=5, help="starts, answers, kills")
     asked.add_argument("--shots", type=Path, help="where pictures of the page go")
+    asked.add_argument("--variant", default="story", help="what the rows of a story are called")
     asked.add_argument("--dry", action="store_true", help="print, append no row")
     given = asked.parse_args()
     say = saying(keep=not given.dry)
     if given.what == "story":
         seeds = [int(s) for s in given.seeds.split(",")]
-        stories(given.data, seeds, given.pace, say, given.shots)
+        stories(given.data, seeds, given.pace, say, given.shots, given.variant)
+    elif given.what == "alone":
+        alone(given.pace)
     elif given.what in ("server", "worker"):
         kills(given.what, given.times, say)
     elif given.what == "million":
