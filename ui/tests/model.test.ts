@@ -187,6 +187,25 @@ describe("answering", () => {
 });
 
 describe("undo", () => {
+  it("brings classes back at once, however fast the next answers are", async () => {
+    await begin({ names: 9 });
+    for (const name of ["a", "b"]) model.answer(model.named(name));
+    await settled();
+    const merged = server.classes[1] as { merged_into: number | null };
+    const names = () => model.classes.map((c) => c.name);
+    merged.merged_into = 0;
+    await model.refresh();
+    expect(names()).toEqual(["a"]);
+    merged.merged_into = null; // as if the undo had parted them
+    model.undo();
+    await settled();
+    for (let i = 0; i < 3; i++) {
+      model.answer({ class: 0 });
+      await settled();
+    }
+    await vi.waitFor(() => expect(names()).toEqual(["a", "b"]), { timeout: 500 });
+  });
+
   it("goes back to the picture, names what it took, and redo gives it again", async () => {
     await begin({ names: 5 });
     for (const name of ["a", "b"]) model.answer(model.named(name));

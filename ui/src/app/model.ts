@@ -104,6 +104,7 @@ export class Model {
   private looked = false; // all blind pictures of the first look were asked
   private flashing: ReturnType<typeof setTimeout> | undefined;
   private refreshing: ReturnType<typeof setTimeout> | undefined;
+  private urgent = false; // the state changed in a way that the next answer may need
 
   constructor(state: State | null, shut: string | null = null) {
     const settings = load();
@@ -537,9 +538,15 @@ export class Model {
     };
   }
 
+  /** Asks for the state in a while; answers put that off, but not what is due before. */
   private soon(ms: number): void {
+    if (ms >= REFRESH && this.urgent) return;
     clearTimeout(this.refreshing);
-    this.refreshing = setTimeout(() => void this.refresh().catch(() => undefined), ms);
+    this.urgent = ms < REFRESH;
+    this.refreshing = setTimeout(() => {
+      this.urgent = false;
+      void this.refresh().catch(() => undefined);
+    }, ms);
   }
 
   /** Lights the key of an answer for a moment. */
