@@ -283,15 +283,19 @@ def alone(pace: float) -> None:
     sys.exit(subprocess.run(["unshare", "-rn", "sh", "-c", inside], check=False).returncode)
 
 
-def stories(
-    data: str, seeds: list[int], pace: float, say: Say, shots: Path | None, variant: str
-) -> None:
+def stories(given: argparse.Namespace, say: Say) -> None:
+    """Sittings on a set, one a seed."""
+    data, pace, groups = given.data, given.pace, given.groups
+    plan = ACTIONS | {"gallery": groups, "queue": max(ACTIONS["queue"], groups + 20)}
+    variant = given.variant
+    if groups != ACTIONS["gallery"]:
+        variant += f", groups to {groups} actions"
     images, words = {"digits": digits, "usps": usps}[data]()
-    for seed in seeds:
+    for seed in [int(s) for s in given.seeds.split(",")]:
         with place() as folder:
             truth = written(folder, images, words, seed)
             begun = time.monotonic()
-            made = sitting(folder, truth, pace=pace, shots=shots)
+            made = sitting(folder, truth, pace=pace, shots=given.shots, plan=plan)
             seconds = time.monotonic() - begun
         print(f"{data}, seed {seed}", *made.notes, sep="\n    ", flush=True)
         for name, value in made.figures.items():
@@ -363,13 +367,13 @@ def main() -> None:
     asked.add_argument("--files", type=int, default=20_000)
     asked.add_argument("--times", type=int, default=5, help="starts, answers, kills")
     asked.add_argument("--shots", type=Path, help="where pictures of the page go")
+    asked.add_argument("--groups", type=int, default=ACTIONS["gallery"], help="actions in groups")
     asked.add_argument("--variant", default="story", help="what the rows of a story are called")
     asked.add_argument("--dry", action="store_true", help="print, append no row")
     given = asked.parse_args()
     say = saying(keep=not given.dry)
     if given.what == "story":
-        seeds = [int(s) for s in given.seeds.split(",")]
-        stories(given.data, seeds, given.pace, say, given.shots, given.variant)
+        stories(given, say)
     elif given.what == "alone":
         alone(given.pace)
     elif given.what in ("server", "worker"):
