@@ -83,6 +83,29 @@ def curves(
     return figure
 
 
+def minutes(rows: Sequence[Row]) -> Figure:
+    """Right labels over the minutes of a sitting: with suggestions, and what was answered alone."""
+    lines: dict[str, dict[str, dict[int, list[float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for row in rows:
+        lines[row["recipe"]][row["metric"]][int(float(row["labels"]))].append(float(row["value"]))
+    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for (name, measures), colour in zip(sorted(lines.items()), COLOURS, strict=False):
+        for measure, style in (("accuracy_export", "-"), ("accuracy_answered", "--")):
+            label = name if style == "-" else "  its answers alone"
+            _line(axes, {0: [0.0], **measures[measure]}, colour, label, style)
+    axes.set_xlabel("minutes")
+    axes.set_ylabel("share of all pictures with the right label")
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
 def _line(
     axes: Axes, counts: Mapping[int, Sequence[float]], colour: str, label: str, style: str
 ) -> None:

@@ -12,8 +12,10 @@
     python benchmarks/page.py server --times 50     kill -9 of the server while a client labels
     python benchmarks/page.py worker --times 50     and of the process that learns
     python benchmarks/page.py million               1,000,000 rows
+    python benchmarks/page.py person --order groups     20 minutes on 5,000 photos, see page_person
 
-Rows go to ``results/page.csv``.  The truth lies outside the folder; names of files tell nothing.
+Rows go to ``results/page.csv``, those of the last one to ``results/page_person.csv``.  The truth
+lies outside the folder; names of files tell nothing.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from person import Person
 import page_budgets
 import page_kills
 import page_million
+import page_person
 from page_kills import at_our_pace
 
 Say = Callable[..., None]
@@ -342,6 +345,22 @@ def million(say: Say) -> None:
             say("1,000,000 rows", "requests", 0, "", name, value, unit, None)
 
 
+def persons(given: argparse.Namespace) -> None:
+    """One sitting of 20 minutes: a row a minute and figure."""
+    seed, order = int(given.seeds.split(",")[0]), page_person.ORDERS[given.order]
+    look = f", {given.look:g} s a tile" if given.look else ""
+    with place() as folder:
+        truth = page_person.photos(folder, seed)
+        found = page_person.sat(
+            folder, truth, given.order, minutes=given.minutes, look=given.look, seed=seed,
+            labels=labels_now,
+        )  # fmt: skip
+        for minute, figures in found:
+            for name, value in figures.items():
+                if not given.dry:
+                    record("page_person", "stl10", order + look, "", seed, minute, name, value)
+
+
 def saying(*, keep: bool) -> Say:
     """Prints a figure, and keeps it."""
 
@@ -360,6 +379,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("what", choices=(
         "story", "alone", "start", "restart", "keys", "steps", "server", "worker", "million",
+        "person",
     ))  # fmt: skip
     asked.add_argument("data", nargs="?", default="digits", choices=("digits", "usps"))
     asked.add_argument("--seeds", default="0")
@@ -369,6 +389,9 @@ def main() -> None:
     asked.add_argument("--shots", type=Path, help="where pictures of the page go")
     asked.add_argument("--groups", type=int, default=ACTIONS["gallery"], help="actions in groups")
     asked.add_argument("--variant", default="story", help="what the rows of a story are called")
+    asked.add_argument("--order", choices=tuple(page_person.ORDERS), default="groups")
+    asked.add_argument("--minutes", type=int, default=page_person.MINUTES)
+    asked.add_argument("--look", type=float, default=0.0, help="seconds for each tile of a group")
     asked.add_argument("--dry", action="store_true", help="print, append no row")
     given = asked.parse_args()
     say = saying(keep=not given.dry)
@@ -378,6 +401,8 @@ def main() -> None:
         alone(given.pace)
     elif given.what in ("server", "worker"):
         kills(given.what, given.times, say)
+    elif given.what == "person":
+        persons(given)
     elif given.what == "million":
         million(say)
     else:

@@ -27,6 +27,8 @@ MEASURES = {
     " images", "acc_all": "ACC over all images", "ari_unlabelled": "ARI over the unlabelled images",
     "ari_kmeans": "ARI of k-means on the embedding before the first answer", "accuracy_named":
     "accuracy of names, groups before clusters, once every group has its name",
+    "accuracy_export": "share of all pictures that an export would give the right label",
+    "accuracy_answered": "share of all pictures that were answered, and rightly",
 }  # fmt: skip
 PERCENT = {  # the smallest count of the schedule that holds so many % of the training part
     "usps": {3: 225, 5: 375, 10: 750},
@@ -43,6 +45,7 @@ CURVES = {  # the groups that are drawn as well, and the methods of the paper to
     "usps": "ccl", "mnist": "ccl", "fashion": "ccl", "dsac_stl10": "dsac", "dsac_cifar100": "",
     "dsac_cifar10": "dsac",
 }  # fmt: skip
+DRAWN_APART = ("dsac_sensitivity", "page_person")  # in ways of their own
 Row = dict[str, str]
 Table = list[list[str]]
 
@@ -244,7 +247,7 @@ def section(group: Group, folder: Path, paper: Path) -> str:
     if not rows:
         return head + f"Not run yet: `{group.command}`."
     parts = []
-    if group.bench in CURVES or group.bench == "dsac_sensitivity":
+    if group.bench in CURVES or group.bench in DRAWN_APART:
         parts.append(f"![{group.title}](figures/{group.bench}.svg)")
     printed = published(paper / f"{group.paper}.csv", group.tables)
     for measure in group.measures:
@@ -323,6 +326,11 @@ def readme_block(folder: Path, paper: Path) -> str:
         table = curve(rows, "stl10", beside, "ari_all")
         parts.append(f"**STL-10**, ARI over all 13,000 images:\n\n{table}")
         parts.append(provenance(rows))
+    group = next(g for g in GROUPS if g.bench == "page_person")
+    if rows := load(folder, group.bench):
+        parts.append(f"**{group.title}**, 5,000 photos, 1.6 s a key, 2 % wrong keys:")
+        parts.append(f"![{group.title}](docs/figures/{group.bench}.svg)")
+        parts.append(provenance(rows))
     for bench in ("demo", "throughput", "fresh_clone"):
         group = next(g for g in GROUPS if g.bench == bench)
         rows = load(folder, bench)
@@ -336,7 +344,7 @@ def readme_block(folder: Path, paper: Path) -> str:
 def drawn(root: Path = ROOT) -> dict[Path, list[Row]]:
     """Every figure that should stand in docs/figures, with the rows that it shows."""
     results = root / "benchmarks" / "results"
-    found = {name: load(results, name) for name in (*CURVES, "dsac_sensitivity")}
+    found = {name: load(results, name) for name in (*CURVES, *DRAWN_APART)}
     if found["dsac_sensitivity"]:
         found["dsac_sensitivity"] += found["dsac_stl10"]
     folder = root / "docs" / "figures"
@@ -350,6 +358,8 @@ def picture(path: Path, rows: Sequence[Row], root: Path = ROOT) -> str:
         own = [row for row in rows if row["bench"] == "dsac_stl10"]
         swept = [row for row in rows if row["bench"] != "dsac_stl10"]
         return draw.svg(draw.sensitivity(swept, own), rows)
+    if path.stem == "page_person":
+        return draw.svg(draw.minutes(rows), rows)
     measure, paper = group.measures[0], defaultdict[str, dict[int, float]](dict)
     for row in published(root / "benchmarks" / "published" / f"{group.paper}.csv", group.tables):
         if row["method"] != CURVES[path.stem] or row["data"] not in {r["data"] for r in rows}:

@@ -15,6 +15,7 @@ Whatever the person decides is read off the screen: a picture by its ``data-imag
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -75,49 +76,68 @@ PATIENCE = 300.0  # seconds: a busy machine takes its time
 class Person:
     """Answers as ``truth`` says: the word of every file; ``pace``: seconds an action takes.
 
-    ``slips``: pictures that this person calls by another word, by file name.
+    ``reach``: seconds that a key takes that only moves, or a letter of a name; ``look``: seconds
+    for each tile of a group; ``slip``: share of class keys that are the key of another class,
+    unnoticed.  ``slips``: pictures that this person calls by another word, by file name.
     """
 
     def __init__(
-        self, page: Any, truth: Mapping[str, str], *, pace: float = 0.0,
+        self, page: Any, truth: Mapping[str, str], *, pace: float = 0.0, reach: float = 0.0,
+        look: float = 0.0, slip: float = 0.0, seed: int = 0,
         slips: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        self.page, self.truth, self.pace = page, dict(truth), pace
+        self.page, self.truth = page, dict(truth)
+        self.pace, self.reach, self.look = pace, reach, look
+        self.slip, self.chance, self.slipped = slip, random.Random(seed), 0
         self.slips = dict(slips or {})
-        self.actions = self.moves = self.ignored = 0
+        self.actions = self.moves = self.ignored = self.refused = 0
         self.keys: dict[str, str] = {}  # word -> key of its class
         self.called = {word: word for word in truth.values()}  # word -> name of its class
         self.files: dict[str, str] = {}  # image id -> file
         self.advice: list[str] = []
         self.times: dict[str, list[dict[str, Any]]] = {"next": [], "answer": []}
-        self._due = 0.0
+        self._last = 0.0  # when the hand was free again
 
     # ------------------------------------------------------------ hands
 
     def act(self, chord: str) -> None:
         """One decision by one key."""
-        if self.pace:
-            time.sleep(max(0.0, self._due - time.monotonic()))
-            self._due = time.monotonic() + self.pace
+        self._take(self.pace)
         self.actions += 1
         self.page.press(chord)
 
     def move(self, chord: str) -> None:
+        self._take(self.reach)
         self.moves += 1
         self.page.press(chord)
+
+    def _take(self, seconds: float) -> None:
+        """Lets so much time pass since the last key."""
+        if seconds:
+            time.sleep(max(0.0, self._last + seconds - time.monotonic()))
+        self._last = time.monotonic()
 
     def say(self, word: str) -> None:
         """Answers by the key of a class, or by typing its name where it has none yet."""
         if word in self.keys:
-            return self.act(self.keys[word])
+            return self.act(self._key(word))
         self.name(self.called[word])
         self.until_stored()
         self.look_at_keys()
         return None
 
+    def _key(self, word: str) -> str:
+        """The key of a class, or of another one by a slip of the finger."""
+        others = [key for other, key in sorted(self.keys.items()) if other != word]
+        if others and self.chance.random() < self.slip:
+            self.slipped += 1
+            return self.chance.choice(others)
+        return self.keys[word]
+
     def name(self, name: str) -> None:
         self.move("/")
         self.wait("document.activeElement.dataset.testid === 'class-box'")
+        self._take(self.reach * len(name))
         self.page.type(name)
         self.act("Enter")
 
@@ -274,9 +294,11 @@ class Person:
             return self._more_groups()
         group = self.page.run(f"{GROUP}.dataset.group")
         words = [self.word_of(tile["id"]) for tile in tiles]
+        self._take(self.look * len(tiles))
         word = Counter(words).most_common(1)[0][0]
         wrong = [t for t, w in zip(tiles, words, strict=True) if w != word]
         if len(wrong) > WRONG:
+            self.refused += 1
             self.act("o")
         else:
             for tile in wrong:
@@ -290,13 +312,17 @@ class Person:
         """Whether more groups are on their way; waits until they are there."""
         for _ in range(3):
             time.sleep(0.5)
-            state = self.api("/state")
-            if state["scanning"] or MAKING & {task["name"] for task in state["tasks"]}:
+            if self.groups_are_made():
                 self.wait(f"{DRAWN_TILES} || {END}")
                 return True
             if self.page.run(f"Boolean({DRAWN_TILES})"):
                 return True
         return False
+
+    def groups_are_made(self) -> bool:
+        """Whether something is on its way that more groups come from."""
+        state = self.api("/state")
+        return bool(state["scanning"] or MAKING & {task["name"] for task in state["tasks"]})
 
     def _to(self, tile: Mapping[str, Any]) -> None:
         """Moves to a tile: row first, then along it."""
