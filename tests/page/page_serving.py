@@ -137,8 +137,10 @@ class InThisProcess:
         self.root, self.follow = os.path.realpath(root), follow
         self.threads = ThreadPoolExecutor(1)
 
-    def read(self, path: str, *, side: int = 0, page: int = 0, rank: int = 0) -> Future[Reading]:
-        asked = {"path": os.path.join(self.root, path), "side": side, "page": page}
+    def read(
+        self, path: str, *, side: int = 0, page: int = 0, rank: int = 0, **more: Any
+    ) -> Future[Reading]:
+        asked = {"path": os.path.join(self.root, path), "side": side, "page": page, **more}
         return self.threads.submit(self.answer, asked)
 
     def answer(self, asked: dict[str, Any]) -> Reading:

@@ -705,6 +705,7 @@ export type Picture = {
   v: string | null;
   w: number | null;
   h: number | null;
+  pages?: number;
   name: string;
   presence: "here" | "missing" | "unreadable";
   state: "open" | "labelled" | "later" | "unsure" | "none" | "broken";
@@ -756,6 +757,7 @@ export type Queued = {
   v: string | null;
   w: number | null;
   h: number | null;
+  pages?: number;
   sug?: Suggestion | null;
   next?: number | null;
   why?: string;
@@ -840,6 +842,7 @@ export type Seen = {
   v: string | null;
   w: number | null;
   h: number | null;
+  pages?: number;
 };
 
 /** ``goal`` of the stop advice, a share; ``features`` as chosen; the person's name. */
@@ -986,6 +989,20 @@ export type Undone = {
   counts: Counts;
   undo: Done | null;
   redo: Done | null;
+};
+
+/** One page of a picture as it is stored; ``low``, ``high``: percentiles 0.5 and 99.5. */
+export type Values = {
+  page: number;
+  pages: number;
+  channels: number;
+  w: number;
+  h: number;
+  bits: number;
+  least: number;
+  most: number;
+  low: number;
+  high: number;
 };
 
 export type Vote = {

@@ -5,8 +5,11 @@ ended when it takes too long (`handful.page.decoders`), and only says what it re
 
 ::
 
-    in   one line of JSON        {"path", "side", "page"}   side 0: the header only
-    out  one line of JSON        {"sha256", "w", "h", "kind", "pages", "size", "body"}
+    in   one line of JSON        {"path", "side", "page", "channel"?, "contrast"?, "measure"?}
+                                 side 0: the header only; contrast: how it is shown;
+                                 measure: what its values are like is wanted, too
+    out  one line of JSON        {"sha256", "w", "h", "kind", "pages", "channels", "size", "body"}
+                                 and with measure {"bits", "least", "most", "low", "high"}
          or                      {"problem": [id, text], "sha256"?}
          then ``body`` bytes     the picture as WebP, upright, without metadata
 """
@@ -24,6 +27,7 @@ from typing import Any
 
 from PIL import Image
 
+from handful.page.contrast import Stretch, Wanted
 from handful.page.reasons import LEADS_OUT, NOT_A_FILE, inside, message
 from handful.pool.decode import Encoded, Header, Layout, decode, look
 
@@ -67,13 +71,23 @@ def answer(asked: dict[str, Any], root: str, *, follow: bool) -> tuple[dict[str,
             size = status.st_size
             data, digest = _read(file, size)
         source: Encoded = path if data is None else data
-        header = look(source, page=asked["page"])
-        body = _shown(source, header, asked["side"], asked["page"]) if asked["side"] else b""
+        header = look(source, page=asked["page"], channel=asked.get("channel"))
+        wanted: Wanted = asked.get("contrast", Wanted())
+        stretch = Stretch(wanted, measured=bool(asked.get("measure")))
+        body = _shown(source, header, asked, stretch) if asked["side"] else b""
     except Exception as error:  # noqa: BLE001 - a decoder may raise anything at all
         said = {"problem": message(data, size, error)}
         return said | ({"sha256": digest, "size": size} if digest else {}), b""
     facts = {"w": header.width, "h": header.height, "kind": header.kind, "pages": header.pages}
-    return {"sha256": digest, "size": size, **facts}, body
+    read = {"sha256": digest, "size": size, "channels": header.channels, **facts}
+    return read | (_measured(stretch) if stretch.measured else {}), body
+
+
+def _measured(stretch: Stretch) -> dict[str, Any]:
+    return {
+        "bits": stretch.bits, "least": stretch.least, "most": stretch.most,
+        "low": stretch.low, "high": stretch.high,
+    }  # fmt: skip
 
 
 def _read(file: BufferedReader, size: int) -> tuple[bytes | None, str]:
@@ -83,12 +97,15 @@ def _read(file: BufferedReader, size: int) -> tuple[bytes | None, str]:
     return data, sha256(data).hexdigest()
 
 
-def _shown(source: Encoded, header: Header, side: int, page: int) -> bytes:
+def _shown(source: Encoded, header: Header, asked: dict[str, Any], stretch: Stretch) -> bytes:
     """The whole picture inside a square of ``side`` pixels, never enlarged, as WebP."""
     longest = max(header.width, header.height)
-    scale = min(1.0, side / longest)
+    scale = min(1.0, asked["side"] / longest)
     h, w = (max(1, round(x * scale)) for x in (header.height, header.width))
-    pixels = decode(source, Layout(3 if header.colour else 1, (h, w), (h, w)), page=page)
+    channel = asked.get("channel")
+    colours = 3 if header.colour and channel is None else 1
+    layout = Layout(colours, (h, w), (h, w), channel)
+    pixels = decode(source, layout, page=asked["page"], scale=stretch)
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     out = BytesIO()
     if scale == 1 and longest <= EXACT_SIDE:

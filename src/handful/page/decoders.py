@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from queue import PriorityQueue
-from typing import IO
+from typing import IO, Any
 
 from handful.page.reasons import TOO_SLOW
 
@@ -39,7 +39,13 @@ class Reading:
     h: int = 0
     kind: str = ""
     pages: int = 1
+    channels: int = 1
     size: int = 0
+    bits: int = 8  # and what its values are like, where that was asked
+    least: float = 0.0
+    most: float = 255.0
+    low: float = 0.0
+    high: float = 255.0
     problem: tuple[str, str] | None = None
     body: bytes = b""
 
@@ -70,10 +76,16 @@ class Decoders:
         ]
         threading.Thread(target=self._watch, name="decoder watch", daemon=True).start()
 
-    def read(self, path: str, *, side: int = 0, page: int = 0, rank: int = SOON) -> Future[Reading]:
-        """Read a file of the folder; ``side`` 0: hash and header only.  May be cancelled."""
+    def read(
+        self, path: str, *, side: int = 0, page: int = 0, rank: int = SOON, **more: Any
+    ) -> Future[Reading]:
+        """Read a file of the folder; ``side`` 0: hash and header only.  May be cancelled.
+
+        ``more``: channel, contrast, measure, see `handful.page.decoder`.
+        """
         place = os.path.join(self._root, path)
-        line = json.dumps({"path": place, "side": side, "page": page}).encode("ascii") + b"\n"
+        asked = {"path": place, "side": side, "page": page, **more}
+        line = json.dumps(asked).encode("ascii") + b"\n"
         order = next(self._order)
         result: Future[Reading] = Future()
         self._line.put(_Job(rank, -order if rank == NOW else order, line, result))

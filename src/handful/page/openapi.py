@@ -29,6 +29,7 @@ class Route(NamedTuple):
     query: tuple[tuple[str, str], ...] = ()
 
 
+_PART = (("page", "of a TIFF, from 0"), ("channel", "of several, from 0"))
 ROUTES = (
     Route("GET", "/state", "state", "Everything around the work.", schema.State),
     Route(
@@ -128,7 +129,12 @@ ROUTES = (
     Route("GET", "/t/{id}/{side}", "thumbnail", "WebP; side 96, 192 or 384.", None,
           query=(("v", "of the content"),)),
     Route("GET", "/full/{id}", "full", "WebP of at most 2048 pixels a side.", None,
-          query=(("v", "of the content"), ("px", "1: every pixel"), ("page", "of a TIFF, from 0"))),
+          query=(("v", "of the content"), ("px", "1: every pixel"), *_PART,
+                 ("low", "value that is black"), ("high", "value that is white"),
+                 ("auto", "1 or 0: between the percentiles 0.5 and 99.5; default 1 from 9 bits"),
+                 ("invert", "1: inverted"))),
+    Route("GET", "/values/{id}", "values", "What there is to see of a picture.", schema.Values,
+          query=_PART),
     Route("GET", "/stream", "stream", "Server-sent events: counts, classes, task, problems,"
           " features, groups, model, map, advice, people, resync, bye.", None),
 )  # fmt: skip

@@ -28,7 +28,8 @@ __all__ = [
     "Queued", "Regroup", "RegroupStarted", "Rescan", "RescanStarted", "Review", "ReviewChanged",
     "ReviewKept", "Reviewed", "ScanResult", "Seen", "Settings", "SettingsChange",
     "SettingsChanged", "Shown", "StackBroken", "State", "StateSet", "Storage", "StreamCounts",
-    "StreamLearned", "StreamPeople", "StreamTasks", "Suggestion", "Task", "Undo", "Undone", "Vote",
+    "StreamLearned", "StreamPeople", "StreamTasks", "Suggestion", "Task", "Undo", "Undone",
+    "Values", "Vote",
 ]  # fmt: skip
 
 
@@ -116,6 +117,7 @@ class Seen(TypedDict):
     v: str | None
     w: int | None
     h: int | None
+    pages: NotRequired[int]  # where there are several
 
 
 class Guide(TypedDict):
@@ -350,6 +352,7 @@ Picture = TypedDict(
         "v": str | None,  # of the content, for ?v=; null until the file was read
         "w": int | None,
         "h": int | None,
+        "pages": NotRequired[int],  # where there are several
         "name": str,  # relative, control characters made visible
         "presence": Presence,
         "state": Standing,
@@ -421,6 +424,21 @@ class Detail(TypedDict):
     label_rev: int
 
 
+class Values(TypedDict):
+    """One page of a picture as it is stored; ``low``, ``high``: percentiles 0.5 and 99.5."""
+
+    page: int
+    pages: int
+    channels: int
+    w: int
+    h: int
+    bits: int
+    least: float
+    most: float
+    low: float
+    high: float
+
+
 Alike = TypedDict(
     "Alike",  # a picture that was answered
     {
@@ -444,6 +462,7 @@ class Queued(TypedDict):
     v: str | None
     w: int | None
     h: int | None
+    pages: NotRequired[int]  # where there are several
     sug: NotRequired[Suggestion | None]
     next: NotRequired[int | None]  # the class that is second, -1: none of these
     why: NotRequired[str]

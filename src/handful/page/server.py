@@ -7,10 +7,13 @@ passes messages.  Every refusal is JSON, ``{"error": {"id", "text"}}``.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import blake2s
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +192,7 @@ def _api(site: Site) -> list[Route]:
         ),
         Route(PREFIX + "/t/{id}/{side}", partial(_thumbnail, site)),
         Route(PREFIX + "/full/{id}", partial(_full, site)),
+        Route(PREFIX + "/values/{id}", partial(_values, site)),
         Route(PREFIX + "/stream", partial(_stream, site)),
         Route(PREFIX + "/map", partial(_map, site)),
     ]
@@ -340,13 +344,54 @@ async def _thumbnail(site: Site, request: Request) -> Response:
 
 async def _full(site: Site, request: Request) -> Response:
     every = request.query_params.get("px") == "1"
-    page = request.query_params.get("page", "0")
-    if not page.isdecimal() or len(page) > 6:
-        raise InputError("page is a whole number from 0")
+    page, more = _wanted(request)
     row = await _row(site, request)
     side = EVERY_PIXEL if every else LARGEST_SIDE
-    reading = await _shown(site, row, side, int(page))
-    return _picture(request, reading.sha256, f"{side}-{int(page)}", reading.body)
+    reading = await _shown(site, row, side, page, **more)
+    form = "-".join(map(str, [side, page, *(json.dumps(more[name]) for name in sorted(more))]))
+    return _picture(request, reading.sha256, blake2s(form.encode()).hexdigest()[:16], reading.body)
+
+
+def _wanted(request: Request) -> tuple[int, dict[str, Any]]:
+    """Page, channel and contrast of a picture: what is shown of it, and how."""
+    asked = request.query_params
+    more: dict[str, Any] = {}
+    if "channel" in asked:
+        more["channel"] = _number(request, "channel", 0, 9_999, low=0)
+    contrast: dict[str, Any] = {
+        name: asked[name] == "1" for name in ("auto", "invert") if asked.get(name) in ("0", "1")
+    }
+    if "low" in asked or "high" in asked:
+        low, high = (_real(asked.get(name, "")) for name in ("low", "high"))
+        if not low < high:
+            raise InputError("low is less than high")
+        contrast |= {"low": low, "high": high}
+    if contrast:
+        more["contrast"] = contrast
+    return _number(request, "page", 0, 999_999, low=0), more
+
+
+def _real(text: str) -> float:
+    try:
+        found = float(text) if len(text) <= 30 else float("nan")
+    except ValueError:
+        found = float("nan")
+    if not isfinite(found):
+        raise InputError("low and high are numbers, both of them")
+    return found
+
+
+async def _values(site: Site, request: Request) -> Response:
+    """What there is to see of a picture; nothing that could lead an answer."""
+    page, more = _wanted(request)
+    row = await _row(site, request)
+    reading = await _shown(site, row, SIDES[0], page, measure=True, **more)
+    found: schema.Values = {
+        "page": page, "pages": reading.pages, "channels": reading.channels, "w": reading.w,
+        "h": reading.h, "bits": reading.bits, "least": reading.least, "most": reading.most,
+        "low": reading.low, "high": reading.high,
+    }  # fmt: skip
+    return JSONResponse(found)
 
 
 async def _row(site: Site, request: Request) -> Row:
@@ -358,11 +403,14 @@ async def _row(site: Site, request: Request) -> Row:
     return row
 
 
-async def _shown(site: Site, row: Row, side: int, page: int = 0) -> Any:
-    future = site.project.decoders.read(row.path, side=side, page=page, rank=NOW)
+async def _shown(site: Site, row: Row, side: int, page: int = 0, **more: Any) -> Any:
+    future = site.project.decoders.read(row.path, side=side, page=page, rank=NOW, **more)
     reading = await asyncio.wrap_future(future)
-    if not page or reading.problem is None:  # a page too far is no fault of the file
+    part = page or "channel" in more
+    if not part:  # a page too far is no fault of the file
         await run_in_threadpool(site.project.took, row, reading)
+    if reading.problem is not None and part:
+        refuse("part", "This picture has no such page or channel.", status=404)
     if reading.problem is not None:
         refuse(*reading.problem, status=404)
     return reading

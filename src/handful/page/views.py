@@ -232,7 +232,10 @@ def _tiles(project: Project, images: Iterable[str]) -> list[Seen]:
 
 def tile(row: Row) -> Seen:
     """A picture and nothing that was said of it."""
-    return {"id": row.id, "v": version(row), "w": row.w, "h": row.h}
+    seen: Seen = {"id": row.id, "v": version(row), "w": row.w, "h": row.h}
+    if (row.pages or 1) > 1:
+        seen["pages"] = row.pages or 1
+    return seen
 
 
 def class_info(project: Project, id: int) -> ClassInfo:
@@ -277,7 +280,7 @@ def pictures(project: Project, rows: Sequence[Row]) -> list[Picture]:
         meant, live = meaning(project, cell)
         free = meant in ("open", "later")
         found.append(cast(Picture, {
-            "id": row.id, "v": version(row), "w": row.w, "h": row.h, "name": shown(row.path),
+            **tile(row), "name": shown(row.path),
             "presence": cell.presence, "state": meant, "class": live.id if live else None,
             "source": cell.source if meant != "open" else None, "person": cell.person,
             "at": row.at or None, "sug": suggestion(guess, sure) if free else None,

@@ -14,6 +14,7 @@ shrink, else bilinear); edge padding.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from contextlib import contextmanager
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -40,6 +41,8 @@ __all__ = [
     "Encoded",
     "Header",
     "Layout",
+    "Scale",
+    "as_bytes",
     "decode",
     "fit",
     "look",
@@ -90,13 +93,17 @@ class Layout(NamedTuple):
     channel: int | None = None
 
 
+Scale: TypeAlias = Callable[[NDArray[Any], int], Bytes]  # values and their bits -> 0..255
+
+
 def look(data: Encoded, *, page: int = 0, channel: int | None = None) -> Header:
     """Read a header; `PoolError` with the reason when this is no image that can be used.
 
     ``page`` and ``channel`` are those that will be decoded: a file without them is refused.
     """
     with _stream(data) as (stream, start):
-        header = _look_tiff(stream) if start.startswith(_TIFF) else _look_plain(stream, start)
+        tiff = start.startswith(_TIFF)
+        header = _look_tiff(stream, page) if tiff else _look_plain(stream, start)
     if header.pages > 1:
         _check_page(page, header.pages)
     if channel is not None:
@@ -104,17 +111,19 @@ def look(data: Encoded, *, page: int = 0, channel: int | None = None) -> Header:
     return header
 
 
-def decode(data: Encoded, layout: Layout, *, page: int = 0) -> Bytes:
+def decode(data: Encoded, layout: Layout, *, page: int = 0, scale: Scale | None = None) -> Bytes:
     """Decode one image into uint8 ``(C, H, W)`` of the layout.
 
-    Any exception means that the image is broken; `why` puts it into words.
+    ``scale`` makes bytes of the values that are stored (`None`: `as_bytes`); transparency and
+    palettes are none of its business.  Any exception means that the image is broken; `why`
+    puts it into words.
     """
     h, w = layout.inner
     with _stream(data) as (stream, start):
         if start.startswith(_TIFF):
-            image = _decode_tiff(stream, page, layout.channel)
+            image = _decode_tiff(stream, page, layout.channel, scale)
         else:
-            image = _decode_plain(_open(stream, start), (w, h), layout.channel)
+            image = _decode_plain(_open(stream, start), (w, h), layout.channel, scale)
     return fit(image, layout)
 
 
@@ -174,7 +183,7 @@ def _open(stream: IO[bytes], start: bytes) -> ImageFile.ImageFile:
 
 
 def _decode_plain(
-    image: ImageFile.ImageFile, size: tuple[int, int], channel: int | None
+    image: ImageFile.ImageFile, size: tuple[int, int], channel: int | None, scale: Scale | None
 ) -> Image.Image:
     _check_pixels(*image.size)
     turn = _orientation(image.info.get("exif", b""))
@@ -183,16 +192,20 @@ def _decode_plain(
     gray = _is_gray(image)
     image.load()
     turn = _orientation(image.info.get("exif", b""))  # PNG: it may follow the pixels
-    plain = _without_alpha(image, gray)
+    deep = image.mode.startswith("I")
+    plain = _without_alpha(image, gray, scale)
     if channel is not None:
         _check_channel(channel, len(plain.getbands()))
         plain = plain.getchannel(channel)
+    if scale is not None and not deep:
+        plain = Image.fromarray(scale(np.asarray(plain), 8))
     return plain.transpose(_TURNS[turn]) if turn in _TURNS else plain
 
 
-def _without_alpha(image: Image.Image, gray: bool) -> Image.Image:
+def _without_alpha(image: Image.Image, gray: bool, scale: Scale | None) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit gray
-        return Image.fromarray(_as_bytes(np.asarray(image).clip(0, 65_535), 16))
+        values = np.asarray(image).clip(0, 65_535).astype(np.uint16)
+        return Image.fromarray((scale or as_bytes)(values, 16))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -254,13 +267,15 @@ def _check_page(page: int, pages: int) -> None:
         raise PoolError(f"page {page} was chosen, it has {pages} (counted from 0)")
 
 
-def _look_tiff(stream: IO[bytes]) -> Header:
+def _look_tiff(stream: IO[bytes], number: int) -> Header:
     import tifffile
 
     with tifffile.TiffFile(stream) as file:
         if not len(file.pages):
             raise PoolError("a TIFF file without a page (its writing broke off?)")
         page = file.pages.first
+        if 0 < number < len(file.pages):
+            page = file.pages[number].aspage()
         width, height = page.imagewidth, page.imagelength
         _check_pixels(width, height)
         if page.tags.valueof("Orientation", 1) > 4:
@@ -274,19 +289,21 @@ def _tiff_is_colour(page: Any) -> bool:
     return photometric in ("PALETTE", "RGB", "YCBCR", "SEPARATED") or page.samplesperpixel == 3
 
 
-def _decode_tiff(stream: IO[bytes], number: int, channel: int | None) -> Image.Image:
+def _decode_tiff(
+    stream: IO[bytes], number: int, channel: int | None, scale: Scale | None
+) -> Image.Image:
     import tifffile
 
     with tifffile.TiffFile(stream) as file:
         _check_page(number, len(file.pages))
         page = file.pages[number].aspage()
         _check_pixels(page.imagewidth, page.imagelength)
-        image = Image.fromarray(_tiff_pixels(page, channel))
+        image = Image.fromarray(_tiff_pixels(page, channel, scale))
         turn = page.tags.valueof("Orientation", 1)
     return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
 
-def _tiff_pixels(page: Any, channel: int | None) -> Bytes:
+def _tiff_pixels(page: Any, channel: int | None, scale: Scale | None) -> Bytes:
     """One page as uint8 ``(H, W)`` or ``(H, W, 3)``."""
     raw = np.asarray(page.asarray())
     axes = [page.axes.index(a) for a in "YXS" if a in page.axes]
@@ -294,9 +311,16 @@ def _tiff_pixels(page: Any, channel: int | None) -> Bytes:
     raw = raw.transpose(*rest, *axes)[(0,) * len(rest)]
     photometric = getattr(page.photometric, "name", "")
     if photometric == "PALETTE":
-        table = _as_bytes(np.asarray(page.colormap), 16)
-        return _chosen(np.ascontiguousarray(table[:, raw].transpose(1, 2, 0)), channel)
-    pixels = _as_bytes(raw, page.bitspersample)
+        table = as_bytes(np.asarray(page.colormap), 16)
+        pixels = _chosen(np.ascontiguousarray(table[:, raw].transpose(1, 2, 0)), channel)
+        return pixels if scale is None else scale(pixels, 8)
+    extra = [int(e) for e in page.extrasamples]
+    if scale is None:
+        pixels = as_bytes(raw, page.bitspersample)
+    else:
+        if raw.ndim == 3 and (channel is not None or not _tiff_is_colour(page)):
+            raw, channel = _chosen(raw, channel or 0), None
+        pixels = _scaled(raw, page.bitspersample, extra, scale)
     if photometric == "MINISWHITE":
         pixels = 255 - pixels
     if pixels.ndim == 2:
@@ -307,7 +331,6 @@ def _tiff_pixels(page: Any, channel: int | None) -> Bytes:
         height, width = pixels.shape[:2]
         inks = Image.frombytes("CMYK", (width, height), pixels.tobytes())
         return np.asarray(inks.convert("RGB"))
-    extra = [int(e) for e in page.extrasamples]
     colours = pixels.shape[2] - len(extra)
     if extra and extra[0] in (_ALPHA, _MULTIPLIED) and colours in (1, 3):
         alpha = pixels[..., colours : colours + 1].astype(np.uint16)
@@ -320,14 +343,24 @@ def _tiff_pixels(page: Any, channel: int | None) -> Bytes:
     return np.ascontiguousarray(taken.squeeze(2) if taken.shape[2] == 1 else taken)
 
 
-def _chosen(pixels: Bytes, channel: int | None) -> Bytes:
+def _scaled(raw: NDArray[Any], bits: int, extra: list[int], scale: Scale) -> Bytes:
+    """Bytes of what is stored; how much a pixel covers is not a matter of contrast."""
+    if not extra or extra[0] not in (_ALPHA, _MULTIPLIED) or raw.ndim < 3:
+        return scale(raw, bits)
+    colours = raw.shape[2] - len(extra)
+    return np.concatenate(
+        [scale(raw[..., :colours], bits), as_bytes(raw[..., colours:], bits)], axis=2
+    )
+
+
+def _chosen(pixels: NDArray[Any], channel: int | None) -> NDArray[Any]:
     if channel is None:
         return pixels
     _check_channel(channel, pixels.shape[2])
     return np.ascontiguousarray(pixels[..., channel])
 
 
-def _as_bytes(values: NDArray[Any], bits: int) -> Bytes:
+def as_bytes(values: NDArray[Any], bits: int) -> Bytes:
     """Scale to 0..255 by what the type can hold; floats and signed ones by what they hold."""
     if values.dtype == np.uint8 and bits == 8:
         return values

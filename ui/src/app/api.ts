@@ -6,8 +6,9 @@ import type {
   ExportOptions, ExportShown, Failed, Failure, Filter, GroupAct, GroupMerge, Groups,
   GroupsChanged, History, ImportAsked, ImportDone, ImportPart, ImportPartDone, ImportPreview,
   ImportWanted, MapIds, Mistakes, NewClass, Page, Problems, Queue, RegroupStarted, RescanStarted,
-  Review, Settings, SettingsChange, State,
+  Review, Settings, SettingsChange, State, Values,
 } from "../api.types";
+import { asked, AS_IT_COMES, type Look } from "../logic/look";
 import type { Reply } from "../logic/outbox";
 
 const PREFIX = "/api/v1";
@@ -66,6 +67,8 @@ export const api = {
     must<Page>("GET", `/images${query({
       filter: Object.keys(filter).length ? JSON.stringify(filter) : null, sort, cursor, limit,
     })}`),
+  values: (id: string, page: number, channel: number | null) =>
+    must<Values>("GET", `/values/${id}${query({ page: page || null, channel })}`),
   image: (id: string) => must<Detail>("GET", `/images/${id}`),
   queue: (n: number, mode: string, cursor: string | null) =>
     must<Queue>("GET", `/queue${query({ n, mode, cursor })}`),
@@ -144,8 +147,12 @@ export function thumbnail(picture: { id: string; v: string | null }, side: Side)
   return `${PREFIX}/t/${picture.id}/${side}${query({ v: picture.v })}`;
 }
 
-export function full(picture: { id: string; v: string | null }, pixels = false): string {
-  return `${PREFIX}/full/${picture.id}${query({ v: picture.v, px: pixels ? 1 : null })}`;
+export function full(
+  picture: { id: string; v: string | null }, pixels = false, look: Look = AS_IT_COMES, page = 0,
+): string {
+  return `${PREFIX}/full/${picture.id}${query({
+    v: picture.v, px: pixels ? 1 : null, page: page || null, ...asked(look),
+  })}`;
 }
 
 export function stream(): EventSource {

@@ -6,6 +6,7 @@ import type {
 } from "../api.types";
 import { format, parse, type Address } from "../logic/address";
 import { freeKey } from "../logic/keys";
+import { AS_IT_COMES, type Look } from "../logic/look";
 import { sameName } from "../logic/names";
 import { Outbox, type Json, type Outcome, type Shelf, type Status } from "../logic/outbox";
 import { withChanges, withClassChanges, type Change, type Standing } from "../logic/overlay";
@@ -39,6 +40,8 @@ export interface App {
   waiting: readonly { id: string; changes: readonly Change[]; text: string }[];
   started: boolean; // the start strip was closed
   flash: string; // the answer that was given a moment ago
+  look: Look; // how all pictures are shown
+  contrast: boolean; // whether that can be changed at the picture
   reload: number; // counts up when pictures on screen must be asked for again
 }
 
@@ -114,7 +117,7 @@ export class Model {
       note: null, said: "", address: addressOf(location.hash, state), settings,
       line: queue.EMPTY, served: UNSERVED,
       order: [], provisional: [], overlay: new Map(), waiting: [], started: false, flash: "",
-      reload: 0,
+      reload: 0, look: AS_IT_COMES, contrast: false,
     });
     this.outbox = new Outbox({
       project: state?.project.folder ?? "",

@@ -93,7 +93,7 @@ export function AcceptAsking({ sitting }: { sitting: AcceptSitting }) {
   const model = useModel();
   const { preview, answers } = usePart(sitting.state, (all) => all);
   const picture = preview?.sample[answers.length] ?? null;
-  const zoom = useZoom(picture?.id);
+  const zoom = useZoom(picture);
   useEffect(() => sitting.begin(), []);
   useKeys((meaning) => {
     if ("classId" in meaning) sitting.reply({ class: meaning.classId });

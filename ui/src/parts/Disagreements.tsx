@@ -22,10 +22,11 @@ export function Disagreements({ tabs }: { tabs: (children: ComponentChildren) =>
   const { items, at, loaded, settled, agreement } = usePart(sitting.list, (all) => all);
   useApp((app) => app.state);
   const item = sitting.current;
-  const zoom = useZoom(item?.picture.id);
+  const look = useApp((app) => app.look);
+  const zoom = useZoom(item?.picture);
   const preloader = useMemo(() => new Preloader(), []);
   useEffect(() => sitting.begin(), []);
-  useEffect(() => preloader.show(items.map((i) => full(i.picture)), at), [items, at]);
+  useEffect(() => preloader.show(items.map((i) => full(i.picture, false, look)), at), [items, at, look]);
   useFocused(() => item && { ids: [item.picture.id], class: null });
   const settle = (reply: Reply) => {
     model.glowFor(reply);

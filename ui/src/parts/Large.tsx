@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Detail, Picture } from "../api.types";
 import { api, full } from "../app/api";
-import { useModel } from "../app/context";
+import { useApp, useModel } from "../app/context";
 import { shown } from "../logic/names";
 import type { Standing } from "../logic/overlay";
 import { count, STATE_WORDS } from "../logic/texts";
@@ -18,6 +18,7 @@ export function Large({ picture, standing, at, total, onClose }: {
   onClose: () => void;
 }) {
   const model = useModel();
+  const look = useApp((app) => app.look);
   const [detail, setDetail] = useState<Detail | null>(null);
   const [fault, setFault] = useState(false);
   const button = useRef<HTMLButtonElement>(null);
@@ -48,7 +49,7 @@ export function Large({ picture, standing, at, total, onClose }: {
           <p class="fault">{detail?.problem?.text ?? "This picture cannot be shown."}</p>
         ) : (
           <img
-            key={picture.id} src={full(picture)} alt="" class={small ? "small" : ""}
+            key={picture.id} src={full(picture, false, look)} alt="" class={small ? "small" : ""}
             onError={() => setFault(true)}
           />
         )}

@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { full } from "../app/api";
+import { useApp } from "../app/context";
 
 const LONG = 450; // ms that a finger rests on a tile until it opens
 const SMALL = 160; // px: enlarged with their pixels kept sharp
@@ -13,10 +14,11 @@ export interface Peeked {
 
 /** A picture large for as long as something is held: the key, the mouse button, the finger. */
 export function Peek({ picture }: { picture: Peeked }) {
+  const look = useApp((app) => app.look);
   const small = Math.max(picture.w ?? 999, picture.h ?? 999) <= SMALL;
   return (
     <div class="large peek" aria-hidden="true">
-      <figure><img src={full(picture)} alt="" class={small ? "small" : ""} /></figure>
+      <figure><img src={full(picture, false, look)} alt="" class={small ? "small" : ""} /></figure>
     </div>
   );
 }

@@ -47,10 +47,11 @@ function Asking({ sitting }: { sitting: AuditSitting }) {
   const { standing, line, over, result } = usePart(sitting.sitting, (all) => all);
   const preloader = useMemo(() => new Preloader(), []);
   const entry = current(line);
-  const zoom = useZoom(entry?.id);
+  const look = useApp((app) => app.look);
+  const zoom = useZoom(entry);
   useEffect(() => {
-    preloader.show(line.entries.map((e) => full(e)), line.at);
-  }, [line]);
+    preloader.show(line.entries.map((e) => full(e, false, look)), line.at);
+  }, [line, look]);
   const reply = (given: Reply) => {
     zoom.reset();
     sitting.answer(given);

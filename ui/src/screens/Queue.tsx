@@ -21,7 +21,8 @@ export function Queue() {
   const line = useApp((app) => app.line);
   const entry = current(line);
   const hide = useApp((app) => app.settings.hide);
-  const zoom = useZoom(entry?.id);
+  const look = useApp((app) => app.look);
+  const zoom = useZoom(entry);
   const preloader = useMemo(() => new Preloader(), []);
   const reply = (given: Reply) => {
     zoom.reset();
@@ -29,8 +30,8 @@ export function Queue() {
   };
 
   useEffect(() => {
-    preloader.show(line.entries.map((e) => full(e)), line.at);
-  }, [line]);
+    preloader.show(line.entries.map((e) => full(e, false, look)), line.at);
+  }, [line, look]);
 
   /** Takes the suggestion that is in view; what is hidden cannot be agreed with. */
   const accept = () => {

@@ -76,9 +76,10 @@ function Mistakes() {
   useApp((app) => app.overlay);
   const preloader = useMemo(() => new Preloader(), []);
   const item = sitting.current;
-  const zoom = useZoom(item?.picture.id);
+  const look = useApp((app) => app.look);
+  const zoom = useZoom(item?.picture);
   useEffect(() => sitting.begin(), []);
-  useEffect(() => preloader.show(items.map((i) => full(i.picture)), at), [items, at]);
+  useEffect(() => preloader.show(items.map((i) => full(i.picture, false, look)), at), [items, at, look]);
   useFocused(() => item && { ids: [item.picture.id], class: sitting.standing(item.picture).class });
   useKeys((meaning) => {
     if ("classId" in meaning) sitting.reply({ class: meaning.classId });
