@@ -109,14 +109,21 @@ def dsac_choice() -> Iterator[Cell]:
 
 def dsac_choice_predict() -> Iterator[Cell]:
     """Which images are asked, and what names an image in the end: decided on digits, too."""
-    ways = (("dsac", "row"), ("dsac", "centre"), ("dsac", "views"), ("typiclust", "views"))
+    ways = (
+        ("dsac", "row", "", {}), ("dsac", "centre", "", {}), ("dsac", "views", "", {}),
+        ("typiclust", "views", "", {}),
+        ("typiclust", "views", " of both", {"describe": "both"}),
+        ("typiclust", "views", " of both, ten starts", {"describe": "both"}),
+    )  # fmt: skip
     for seed in range(5):
-        for rule, predict in ways:
+        for rule, predict, more, learner in ways:
+            options = PAPERS_RULE if rule == "dsac" else {"starts": 10 if "ten" in more else 1}
             yield cell(
                 "dsac_choice_predict", "digits", "dsac-steady", "pixels, fast", seed,
                 split="none", schedule="fast", counts=COUNTS,
-                label=f"dsac-steady {rule}, {predict}", learner={"predict": predict},
-                query=QueryPart(rule, PAPERS_RULE if rule == "dsac" else {}),
+                label=f"dsac-steady {rule}{more}, {predict}",
+                learner={"describe": "embedding", "predict": predict, **learner},
+                query=QueryPart(rule, options),
             )  # fmt: skip
 
 

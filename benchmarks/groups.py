@@ -130,6 +130,7 @@ GROUPS = (
         pairs=(
             ("dsac-steady dsac, views", "dsac-steady dsac, row"),
             ("dsac-steady typiclust, views", "dsac-steady dsac, views"),
+            ("dsac-steady typiclust of both, ten starts, views", "dsac-steady typiclust, views"),
         ),
         measures=("ari_all",),
     ),

@@ -431,8 +431,8 @@ def propagation() -> Recipe:
 # cluster or the graph, seldom both; an image that was paid for weighs more than one that cost
 # nothing; the image between two clusters that the paper asks about names few of its neighbours
 _STEADY = {
-    "embed_norm": "l2", "human_weight": 5.0, "lambda_u": 0.0, "predict": "views",
-    "pseudo_label": "agreed", "sup_weight": "none",
+    "describe": "both", "embed_norm": "l2", "human_weight": 5.0, "lambda_u": 0.0,
+    "predict": "views", "pseudo_label": "agreed", "sup_weight": "none",
 }  # fmt: skip
 
 
@@ -456,7 +456,7 @@ def dsac_raw() -> Recipe:
 @RECIPES.register("dsac-steady")
 def dsac_steady() -> Recipe:
     """DSAC made steady: typical images asked, pseudo-labels where cluster and graph agree."""
-    return _dsac("dsac-steady", _STEADY, QueryPart("typiclust"))
+    return _dsac("dsac-steady", _STEADY, QueryPart("typiclust", {"starts": 10}))
 
 
 @RECIPES.register("dsac-r")

@@ -54,6 +54,25 @@ def nearest_to_centres(learner: DSAC) -> list[int]:
     return [int(i) for i in d.argmin(axis=0)]
 
 
+def test_rules_may_see_the_untrained_vectors_beside_the_embedding() -> None:
+    pool, truth = pool_of()
+    learner = begun(pool, describe="both")
+    view = asked(pool, truth, nearest_to_centres(learner))
+    fit(learner, view)
+    seen = learner.snapshot(view, frozenset({"embedding", "centres"}))
+    given, centres = (seen.part(name, "a rule") for name in ("embedding", "centres"))
+    vectors, z = np.asarray(pool.features), learner.embedding()
+    for i in (0, 17, 59):  # an inner product is the mean of the two cosines
+        for j in (3, 41):
+            cosines = [
+                x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j]) for x in (z, vectors)
+            ]
+            assert given[i] @ given[j] == pytest.approx(np.mean(cosines), abs=1e-5)
+    for p in range(3):
+        np.testing.assert_allclose(centres[p], given[learner.a == p].mean(axis=0), atol=1e-5)
+    assert DSACOptions().describe == "embedding"
+
+
 # --- no label yet ----------------------------------------------------------------------------
 
 

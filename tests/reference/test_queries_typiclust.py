@@ -197,8 +197,21 @@ def test_a_long_kmeans_is_no_worse_than_mini_batches():
         for s in range(3)
     ]
     for seed in range(3):
-        ours = inertia(inside._clustered(x, 60, rng_for(seed, 0, "query")))
+        ours = inertia(inside._clustered(x, 60, rng_for(seed, 0, "query"), 1))
         assert ours < 1.005 * min(rivals)
+
+
+def test_more_starts_of_kmeans_find_a_lower_inertia():
+    x = np.random.default_rng(1).normal(size=(400, 4)).astype(np.float32)
+    for k in (12, 60):  # the second by a sample
+
+        def inertia(starts, seed, k=k):
+            groups = inside._clustered(x, k, rng_for(seed, 0, "query"), starts)
+            return sum(((x[groups == c] - x[groups == c].mean(0)) ** 2).sum() for c in set(groups))
+
+        once, often = (np.array([inertia(n, s) for s in range(6)]) for n in (1, 10))
+        assert often.mean() < once.mean()
+        assert often.std() < once.std()
 
 
 def test_large_clusters_look_for_neighbours_in_a_sample(monkeypatch):
@@ -274,5 +287,7 @@ def test_what_cannot_be_is_refused():
         queries.TypiClust(on="scan")  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="at least one cluster"):
         queries.TypiClust(most=0)
+    with pytest.raises(RecipeError, match=r"query\.starts is 0"):
+        queries.TypiClust(starts=0)
     with pytest.raises(InputError, match="another row"):
         queries.typicality(X[:1], 1)

@@ -139,6 +139,9 @@ class DSACOptions(InputOptions):
     # views: a fifth of what centre says and four of what the graph says, for the pool's own images
     # (for new ones, which no graph knows, f in its place)
     predict: Predict = "row"  # row column-softmax centre cluster views: argmax of f, or else
+    # what rules are given: F, or F beside the untrained vectors, each at unit length. What was
+    # trained draws the classes it knows together and hides what else there is; the vectors do not
+    describe: Literal["embedding", "both"] = "embedding"
 
     def resolved(self) -> DSACOptions:
         """Fill in what depends on the schedule alone."""
@@ -183,10 +186,11 @@ class DSAC:
     """Deep self-paced active clustering: answers and the cores of clusters train E and f.
 
     Warm: each ``fit`` goes on from the last; without a label it embeds and clusters.  Gives
-    ``proba (n, C)`` of f, ``embedding`` F ``(n, m)``, ``clusters (n, K)`` as one-hot rows,
-    ``centres (K, m)`` and ``weights`` w ``(n,)``.  Cluster p stands for class p once p has a
-    label.  Cost of a round: the k nearest neighbours of n m-vectors (asked for by the rule as
-    well, paid once), ``epochs`` of 2 x n p m each, Lloyd steps of n K m; memory n (p + m) floats.
+    ``proba (n, C)`` of f, ``embedding`` F ``(n, m)`` (or more, by ``describe``), ``clusters
+    (n, K)`` as one-hot rows, ``centres (K, m)`` and ``weights`` w ``(n,)``.  Cluster p stands for
+    class p once p has a label.  Cost of a round: the k nearest neighbours of n m-vectors (asked
+    for by the rule as well, paid once), ``epochs`` of 2 x n p m each, Lloyd steps of n K m; memory
+    n (p + m) floats.
     """
 
     name: ClassVar[str]
@@ -535,10 +539,12 @@ class DSAC:
                 raise InputError(
                     f"this model clustered {len(self.a)} images and the pool holds {len(z)}: fit it"
                 )
+            both = self.options.describe == "both"
+            x = self._beside_vectors(z) if both and parts & {"embedding", "centres"} else z
             if "embedding" in parts:
-                found["embedding"] = z.copy()
+                found["embedding"] = z.copy() if x is z else x
             if "centres" in parts:
-                found["centres"] = self.centres.copy()
+                found["centres"] = self.centres.copy() if x is z else self._means(x)
             if "weights" in parts:
                 found["weights"] = self.w.astype(np.float32)
             if "clusters" in parts:
@@ -548,6 +554,20 @@ class DSAC:
         return Snapshot.of(
             view, found, learner=self.name, n_classes=self.n_classes, predict=self.predict
         )
+
+    def _beside_vectors(self, z: Matrix) -> Matrix:
+        """F and the untrained vectors at unit length, in one row of length 1 ``(n, m + p)``."""
+        x = self.inputs.vectors()
+        both = np.empty((len(z), z.shape[1] + x.shape[1]), dtype=np.float32)
+        both[:, : z.shape[1]] = geometry.unit_rows(z)
+        both[:, z.shape[1] :] = geometry.unit_rows(x)
+        both *= math.sqrt(0.5)
+        return both
+
+    def _means(self, x: Matrix) -> Matrix:
+        """Means of the clusters ``(K, d)`` in ``x``; zeros for an empty one."""
+        means = geometry.class_means(x, self.a, len(self.centres))[0]
+        return np.nan_to_num(means).astype(np.float32)
 
     def predict(self, images: Array) -> Matrix:
         """Class probabilities ``(B, C)`` of new images, uint8 ``(B, C, H, W)`` or features."""

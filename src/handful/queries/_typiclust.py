@@ -61,6 +61,7 @@ class TypiClust:
     normalise : scale the vectors to length 1 first.
     most : number of clusters at most.
     least : images that a cluster must have to be visited before the small ones.
+    starts : of k-means; the one of least inertia counts. More of them vary less by seed.
     ties : ``"random"``, or ``"index"`` for worked numbers.
     """
 
@@ -73,6 +74,7 @@ class TypiClust:
     normalise: bool = True
     most: int = 500
     least: int = 5
+    starts: int = 1
     ties: Ties = "random"
 
     def __post_init__(self) -> None:
@@ -82,6 +84,8 @@ class TypiClust:
             )
         if self.most < 1:
             raise RecipeError(f"query.most is {self.most}: at least one cluster is needed")
+        if self.starts < 1:
+            raise RecipeError(f"query.starts is {self.starts}: k-means needs one at least")
         given = {"clusters"} if self.on == "clusters" else set()
         object.__setattr__(self, "needs", frozenset({"embedding", *given}))
 
@@ -94,7 +98,8 @@ class TypiClust:
         z = geometry.unit_rows(z).astype(np.float32, copy=False) if self.normalise else z
         labelled = snapshot.known >= 0
         if given is None:
-            groups = _clustered(z, n_clusters(int(labelled.sum()), k, self.most), rng)
+            K = n_clusters(int(labelled.sum()), k, self.most)
+            groups = _clustered(z, K, rng, self.starts)
         else:
             groups = np.asarray(given).argmax(axis=1)
         return snapshot.picks(self._visit(z, groups, labelled, snapshot.open, k, rng))
@@ -199,14 +204,14 @@ def _mend(d2: Array, near: Array, block: Array, others: Array, own: Array) -> No
     np.maximum(d2, 0, out=d2)
 
 
-def _clustered(z: Array, k: int, rng: Generator) -> NDArray[np.int64]:
+def _clustered(z: Array, k: int, rng: Generator, starts: int) -> NDArray[np.int64]:
     """The cluster of every row by k-means; from a sample, and for ten steps, where it is long."""
     clusters, images = _FULL_KMEANS
     if k <= clusters and len(z) <= images:
-        return geometry.kmeans(z, k, rng, n_init=1).labels
+        return geometry.kmeans(z, k, rng, n_init=starts).labels
     rows = np.sort(rng.choice(len(z), min(len(z), _SEEDED * k), replace=False))
     free = np.full(len(rows), -1)
-    start = geometry.constrained_kmeans(z[rows], free, k, rng, n_init=1, max_iter=_STEPS)
+    start = geometry.constrained_kmeans(z[rows], free, k, rng, n_init=starts, max_iter=_STEPS)
     return geometry.lloyd(z, start.centres, max_iter=_STEPS).labels
 
 
