@@ -7,8 +7,9 @@
         browser.press("1")
         Path("shot.png").write_bytes(browser.shot())
 
-Every console error, failed request and unhandled rejection is kept in ``faults``, every
-address asked for in ``requests``.
+Every console error, failed request, unhandled rejection and dialog is kept in ``faults``, every
+address asked for in ``requests``.  ``browser.another()`` is one more tab, ``another(apart=True)``
+one of somebody else, who has none of the first one's cookies.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from functools import partial
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -29,6 +31,8 @@ SWITCHES = (
     "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-extensions", "--mute-audio", "--disable-features=Translate,OptimizationHints",
+    "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",  # tabs that stand behind others go on
     "--no-sandbox",  # tests run as root in containers; the pages shown are our own
 )  # fmt: skip
 CODES = {
@@ -36,7 +40,8 @@ CODES = {
     "Backspace": ("Backspace", 8), "Delete": ("Delete", 46), "Tab": ("Tab", 9),
     "ArrowLeft": ("ArrowLeft", 37), "ArrowUp": ("ArrowUp", 38),
     "ArrowRight": ("ArrowRight", 39), "ArrowDown": ("ArrowDown", 40),
-    "Home": ("Home", 36), "End": ("End", 35), "/": ("Slash", 191), "?": ("Slash", 191),
+    "Home": ("Home", 36), "End": ("End", 35), "+": ("Equal", 187), "-": ("Minus", 189),
+    "/": ("Slash", 191), "?": ("Slash", 191),
 }  # fmt: skip
 MODIFIERS = {"Alt": 1, "Ctrl": 2, "Meta": 4, "Shift": 8}
 
@@ -50,60 +55,40 @@ class BrowserError(RuntimeError):
     """The browser refused, died, or waited too long."""
 
 
-class Chromium:
-    """One page of one browser.  Calls wait for their answer, 30 s at most."""
+class Page:
+    """One tab.  Calls wait for their answer, ``patience`` seconds at most."""
 
-    def __init__(self, *, patience: float = 30.0) -> None:
-        program = found()
-        if program is None:
-            raise BrowserError(f"no browser: none of {', '.join(NAMES)} is on the path")
-        self.patience = patience
+    def __init__(self, pipe: _Pipe, target: str, *, patience: float = 30.0) -> None:
+        self.patience, self.pipe, self.target = patience, pipe, target
         self.faults: list[str] = []
         self.requests: list[str] = []
-        self._buffer, self._last, self._session = b"", 0, ""
-        self._profile = tempfile.mkdtemp(prefix="handful-chromium-")
-        there, self._write = os.pipe()
-        self._read, back = os.pipe()
-
-        def hand_over() -> None:  # the browser reads its orders on 3 and answers on 4
-            os.dup2(there, 3)
-            os.dup2(back, 4)
-
-        there, back = _above(there), _above(back)
-        self._process = subprocess.Popen(
-            [program, *SWITCHES, f"--user-data-dir={self._profile}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hand_over,
-            pass_fds=(3, 4, there, back),
-        )  # fmt: skip
-        os.close(there)
-        os.close(back)
-        self._attach()
-
-    def _attach(self) -> None:
-        targets = self._call("Target.getTargets")["targetInfos"]
-        page = next(t["targetId"] for t in targets if t["type"] == "page")
-        answer = self._call("Target.attachToTarget", targetId=page, flatten=True)
+        answer = pipe.call("", patience, "Target.attachToTarget", targetId=target, flatten=True)
         self._session = answer["sessionId"]
+        pipe.pages[self._session] = self
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._call(f"{domain}.enable")
 
-    def __enter__(self) -> Chromium:
-        return self
+    def shut(self) -> None:
+        """Close this tab."""
+        del self.pipe.pages[self._session]
+        self.pipe.call("", self.patience, "Target.closeTarget", targetId=self.target)
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        return self.pipe.call(self._session, self.patience, method, **parameters)
 
-    def close(self) -> None:
-        """End the browser and remove its profile."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._write)
-        os.close(self._read)
-        shutil.rmtree(self._profile, ignore_errors=True)
+    def note(self, kind: str, what: dict[str, Any]) -> None:
+        """Keep what the page complained of and asked for."""
+        if kind == "Network.requestWillBeSent":
+            self.requests.append(what["request"]["url"])
+        elif kind == "Runtime.exceptionThrown":
+            details = what["exceptionDetails"]
+            self.faults.append(details.get("exception", {}).get("description", details["text"]))
+        elif kind == "Runtime.consoleAPICalled" and what["type"] == "error":
+            self.faults.append(" ".join(str(a.get("value", "")) for a in what["args"]))
+        elif kind == "Log.entryAdded" and what["entry"]["level"] == "error":
+            self.faults.append(f"{what['entry']['text']} {what['entry'].get('url', '')}")
+        elif kind == "Page.javascriptDialogOpening":
+            self.faults.append(f"a dialog: {what['message']}")
 
     # ------------------------------------------------------------ what one does with a page
 
@@ -188,29 +173,95 @@ class Chromium:
         """The page as PNG."""
         return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
-    # ------------------------------------------------------------ the pipe
 
-    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+class Chromium(Page):
+    """A browser, and its first tab."""
+
+    def __init__(self, *, patience: float = 30.0) -> None:
+        pipe = _Pipe()
+        targets = pipe.call("", patience, "Target.getTargets")["targetInfos"]
+        first = next(t["targetId"] for t in targets if t["type"] == "page")
+        super().__init__(pipe, first, patience=patience)
+
+    def another(self, *, apart: bool = False) -> Page:
+        """One more tab in front, of this browser or of somebody else's."""
+        call = partial(self.pipe.call, "", self.patience)
+        context = call("Target.createBrowserContext") if apart else {}
+        made = call("Target.createTarget", url="about:blank", newWindow=True, **context)
+        page = Page(self.pipe, made["targetId"], patience=self.patience)
+        page._call("Emulation.setFocusEmulationEnabled", enabled=True)
+        return page
+
+    def __enter__(self) -> Chromium:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the browser and remove its profile."""
+        self.pipe.close()
+
+
+class _Pipe:
+    """The process, and the two pipes on which it hears and answers."""
+
+    def __init__(self) -> None:
+        program = found()
+        if program is None:
+            raise BrowserError(f"no browser: none of {', '.join(NAMES)} is on the path")
+        self.pages: dict[str, Page] = {}
+        self._buffer, self._last = b"", 0
+        self._profile = tempfile.mkdtemp(prefix="handful-chromium-")
+        there, self._write = os.pipe()
+        self._read, back = os.pipe()
+
+        def hand_over() -> None:  # the browser reads its orders on 3 and answers on 4
+            os.dup2(there, 3)
+            os.dup2(back, 4)
+
+        there, back = _above(there), _above(back)
+        self._process = subprocess.Popen(
+            [program, *SWITCHES, f"--user-data-dir={self._profile}", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hand_over,
+            pass_fds=(3, 4, there, back),
+        )  # fmt: skip
+        os.close(there)
+        os.close(back)
+
+    def close(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._write)
+        os.close(self._read)
+        shutil.rmtree(self._profile, ignore_errors=True)
+
+    def call(self, session: str, patience: float, method: str, **parameters: Any) -> dict[str, Any]:
         self._last += 1
         message: dict[str, Any] = {"id": self._last, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
+        if session:
+            message["sessionId"] = session
         os.write(self._write, json.dumps(message).encode() + b"\0")
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + patience
         while True:
-            answer = self._next(end, method)
+            answer = self._next(end, method, patience)
             if answer.get("id") == self._last:
                 if "error" in answer:
                     raise BrowserError(f"{method}: {answer['error']['message']}")
                 result: dict[str, Any] = answer["result"]
                 return result
-            self._note(answer)
+            if page := self.pages.get(answer.get("sessionId", "")):
+                page.note(answer.get("method", ""), answer.get("params", {}))
 
-    def _next(self, end: float, method: str) -> dict[str, Any]:
+    def _next(self, end: float, method: str, patience: float) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._read], [], [], max(0.0, end - time.monotonic()))
             if not ready:
-                raise BrowserError(f"{method}: no answer in {self.patience} s")
+                raise BrowserError(f"{method}: no answer in {patience} s")
             data = os.read(self._read, 1 << 20)
             if not data:
                 raise BrowserError(f"{method}: the browser has ended")
@@ -218,18 +269,6 @@ class Chromium:
         line, _, self._buffer = self._buffer.partition(b"\0")
         answer: dict[str, Any] = json.loads(line)
         return answer
-
-    def _note(self, event: dict[str, Any]) -> None:
-        kind, what = event.get("method"), event.get("params", {})
-        if kind == "Network.requestWillBeSent":
-            self.requests.append(what["request"]["url"])
-        elif kind == "Runtime.exceptionThrown":
-            details = what["exceptionDetails"]
-            self.faults.append(details.get("exception", {}).get("description", details["text"]))
-        elif kind == "Runtime.consoleAPICalled" and what["type"] == "error":
-            self.faults.append(" ".join(str(a.get("value", "")) for a in what["args"]))
-        elif kind == "Log.entryAdded" and what["entry"]["level"] == "error":
-            self.faults.append(f"{what['entry']['text']} {what['entry'].get('url', '')}")
 
 
 def _above(descriptor: int) -> int:

@@ -506,26 +506,6 @@ def test_a_name_is_said_once_and_disagreements_are_settled_by_keys(
         browser.go("about:blank")
 
 
-def in_tab(browser: Any, session: str, script: str) -> Any:
-    """Runs a script in another tab."""
-    own, browser._session = browser._session, session
-    try:
-        return browser.run(script)
-    finally:
-        browser._session = own
-
-
-def tab(browser: Any, address: str) -> tuple[str, str]:
-    """Opens a tab beside the one in view: what it is called, and how it is spoken to."""
-    own, browser._session = browser._session, ""
-    try:
-        target = browser._call("Target.createTarget", url=address)["targetId"]
-        answer = browser._call("Target.attachToTarget", targetId=target, flatten=True)
-        return target, answer["sessionId"]
-    finally:
-        browser._session = own
-
-
 @pytest.mark.slow
 def test_eight_tabs_hold_one_stream_and_each_hears_what_happens(browser: Any, folder: Path) -> None:
     with serving(folder, static=STATIC, lan=HERE) as page:
@@ -546,17 +526,15 @@ def test_eight_tabs_hold_one_stream_and_each_hears_what_happens(browser: Any, fo
         browser.go(str(page.site.door.link))
         stored = "!!document.querySelector('[data-testid=stored]')"
         browser.until(stored)
-        tabs = [tab(browser, f"http://{HERE}:{page.port}/") for _ in range(7)]
-        until = time.monotonic() + 60
-        while not all(in_tab(browser, session, stored) for _, session in tabs):
-            assert time.monotonic() < until
+        tabs = [browser.another() for _ in range(7)]
+        for tab in tabs:
+            tab.go(f"http://{HERE}:{page.port}/")
+        for tab in tabs:
+            tab.until(stored, seconds=60)
         p2.label(p2.ids()[0], "seen")
-        text = "document.querySelector('[data-testid=count-you]').textContent[0] === '1'"
-        while not all(in_tab(browser, session, text) for _, session in tabs):
-            assert time.monotonic() < until + 20
+        for tab in tabs:
+            tab.until("document.querySelector('[data-testid=count-you]').textContent[0] === '1'")
         assert streams["open"] == 1
-        own, browser._session = browser._session, ""
-        for target, _ in tabs:
-            browser._call("Target.closeTarget", targetId=target)
-        browser._session = own
+        for tab in tabs:
+            tab.shut()
         browser.go("about:blank")
