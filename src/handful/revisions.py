@@ -63,6 +63,7 @@ ARRAYS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "order": ("int64", "q"),  # rows, the most useful answer first
         "reason": ("uint8", "q"),  # 0 between two classes, 1 unlike anything, 2 stands, 3 random
         "stands": ("int32", "q"),  # for how many others
+        "groups": ("int64", "g"),  # numbers of the groups of revision meta["groups"], as asked
         "errors_row": ("int64", "e"),  # likely mistakes, the likeliest first
         "errors_label": ("int32", "e"),
         "errors_to": ("int32", "e"),

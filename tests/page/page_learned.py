@@ -45,6 +45,7 @@ def teach_model(
     stands: Sequence[int] = (),
     errors: Sequence[tuple[int, int, int, float]] = (),
     held: Sequence[tuple[int, int, int]] = (),
+    turns: Sequence[int] = (),
     **meta: Any,
 ) -> int:
     """A model: row -> class and probability; ``errors`` row, label, to, score."""
@@ -60,6 +61,7 @@ def teach_model(
         "order": list(order),
         "reason": list(reasons) or [0] * len(order),
         "stands": list(stands) or [0] * len(order),
+        "groups": list(turns),
     }
     for at, name in enumerate(("errors_row", "errors_label", "errors_to", "errors_score")):
         arrays[name] = [e[at] for e in errors]

@@ -307,6 +307,30 @@ class TestGroups:
         assert rest["next"] is None
         assert found["total"] == 3
 
+    def test_the_order_follows_the_newest_model(
+        self, page: Served, tab: Client, rows: list[int]
+    ) -> None:
+        def listed(**query: Any) -> list[str]:
+            return [g["id"] for g in tab.get("/groups", **query).json["items"]]
+
+        rev = teach_groups(page.project, [rows[:40], rows[40:60], rows[60:]])
+        first = tab.get("/groups", limit=1).json
+        assert listed() == ["1.0", "1.1", "1.2"]
+        guesses = dict.fromkeys(rows, (A, 0.9))
+        teach_model(page.project, guesses, turns=[2, 0, 1], groups=rev)
+        assert listed() == ["1.2", "1.0", "1.1"]
+        # the order that the cursor was of is gone: from the top
+        assert listed(cursor=first["next"]) == ["1.2", "1.0", "1.1"]
+        cursor = tab.get("/groups", limit=2).json["next"]
+        assert listed(cursor=cursor) == ["1.1"]
+        tab.send("/groups/1.2/halve", {"id": tab.id()})
+        assert listed() == ["1.2.0", "1.2.1", "1.0", "1.1"]
+        tab.send("/groups/1.2.0/aside", {"id": tab.id(), "why": "later"})
+        assert listed() == ["1.2.1", "1.0", "1.1", "1.2.0"]
+        # a model of other groups says nothing of the order
+        teach_model(page.project, guesses, turns=[2, 1, 0], groups=rev + 1)
+        assert listed() == ["1.0", "1.1", "1.2.1", "1.2.0"]
+
     def test_answered_pictures_leave_and_done_groups_too(
         self, page: Served, tab: Client, rows: list[int]
     ) -> None:

@@ -124,6 +124,9 @@ def test_suggestions_come_after_ten_answers_and_again_after_ten_or_five_seconds(
     day.later(30)
     assert day.until_idle() == []
     assert day.newest("model").meta["trained_on"] == 35
+    groups = day.newest("groups")
+    assert day.newest("model").meta["groups"] == groups.rev
+    assert sorted(day.newest("model")["groups"]) == list(range(len(groups["likely"])))
     assert day.newest("model").meta["changed"] is not None
     assert day.newest("model").meta["answers_since"] >= 5
 

@@ -118,6 +118,29 @@ class TestGroups:
         assert sorted(found["rows"].tolist()) == space.listing.rows.tolist()
         assert 20 <= len(members) <= 200
 
+    def test_groups_that_settle_most_come_first(self, seen: Any) -> None:
+        """Open pictures x purity x doubt: what is known well already is asked last."""
+        space, truth, _ = seen
+        groups = [np.flatnonzero(truth == c)[:30] for c in range(4)]
+        groups[2] = groups[2][:10]
+        purity = np.array([0.9, 0.8, 0.9, 0.9])
+        free = np.ones(len(space), bool)
+        assert grouping.turns(groups, purity, free, None).tolist() == [0, 3, 1, 2]
+        free[groups[3][:25]] = False
+        assert grouping.turns(groups, purity, free, None).tolist() == [0, 1, 2, 3]
+        proba = np.full((len(space), 2), 0.5, dtype=np.float32)
+        proba[groups[0]] = 0.99, 0.01
+        proba[groups[2]] = 0.7, 0.3
+        opinion = Opinion(proba, np.arange(2, dtype=np.int32))
+        assert grouping.turns(groups, purity, free, opinion).tolist() == [1, 2, 3, 0]
+        assert grouping.turns([], np.empty(0), free, opinion).tolist() == []
+
+    def test_purity_counts_neighbours_within(self, seen: Any) -> None:
+        space, truth, _ = seen
+        groups = [np.flatnonzero(truth == c) for c in (3, 8)]
+        slow = [np.isin(space.near.ids[m], m).mean() for m in groups]
+        assert grouping.purities(space, groups) == pytest.approx(slow)
+
     def test_typical_first_and_the_largest_and_purest_groups_first(self, seen: Any) -> None:
         space, _, _ = seen
         found = grouped(space, np.ones(len(space), bool), None)

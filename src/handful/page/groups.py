@@ -4,8 +4,8 @@ A group is named ``REV.K`` by its revision and place.  Halving, merging and putt
 events that name groups so; they hold for that revision, an undo takes them back, a new grouping
 begins afresh.  A group whose pictures are all answered is done and leaves the list.
 
-The order is the worker's: the biggest and purest first.  What a group is likely to be follows
-the newest model.
+The order is the worker's: those whose answer settles most first.  It follows the newest model, as
+does what a group is likely to be.
 
 Cost: which pictures are open is looked up for all groups at once when something was answered
 since, one step a picture in numpy; then O(groups asked for).
@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -60,6 +60,8 @@ class _Arranged:
     bunches: list[Bunch]
     version: tuple[int, ...] = ()  # of where pictures stand, for ``open``
     open: NDArray[np.int64] = None  # type: ignore[assignment]  # how many of each are open
+    model: int = -1  # the revision that the turns are of
+    turns: list[int] = field(default_factory=list)  # when each of them is asked
 
 
 # ------------------------------------------------------------------ the arrangement
@@ -78,7 +80,19 @@ def _arranged(project: Project, rev: Revision) -> _Arranged:
     if held.version != version:
         held.open = _count_open(project, held.bunches)
         held.version = version
+    if held.model != project.learned.rev("model") or len(held.turns) != len(held.bunches):
+        held.model = project.learned.rev("model")
+        held.turns = _turns(project, rev, held.bunches)
     return held
+
+
+def _turns(project: Project, rev: Revision, bunches: Sequence[Bunch]) -> list[int]:
+    """When each group is asked; as they were made, where the newest model says nothing of them."""
+    n, model = len(rev["starts"]) - 1, project.learned.model
+    turn = np.arange(n)
+    if model is not None and model.meta.get("groups") == rev.rev and len(model["groups"]) == n:
+        turn[model["groups"]] = np.arange(n)
+    return [min(turn[k] for k in bunch.base) for bunch in bunches]
 
 
 def _arrange(project: Project, rev: Revision) -> list[Bunch]:
@@ -181,7 +195,7 @@ def groups(
 ) -> Groups:
     """A page of groups that have something open; ``done``: of those that have not."""
     with project.lock:
-        after, of = _opened(cursor)
+        after, of, model = _opened(cursor)
         wanted = of if of is not None else rev
         newest = project.learned.groups
         held = newest
@@ -192,9 +206,9 @@ def groups(
                 "items": [], "next": None, "total": 0, "done": 0, "near": [], "rev": 0,
                 "newest": 0, "stale": False, "label_rev": project.rev,
             }  # fmt: skip
-        if of is not None and of != held.rev:
-            after = None  # that list is gone: from the top of the newest
         arranged = _arranged(project, held)
+        if after is not None and (of, model) != (held.rev, arranged.model):
+            after = None  # that order is gone: from the top
         listed = _listed(arranged, done=done)
         start = 0
         if after is not None:
@@ -204,7 +218,7 @@ def groups(
         more = start + limit < len(listed)
         return {
             "items": _groups(project, arranged, page, held.rev),
-            "next": _closed(_rank(arranged, page[-1]), held.rev) if more else None,
+            "next": _closed(arranged, page[-1], held.rev) if more else None,
             "total": len(_listed(arranged, done=False)),
             "done": int((arranged.open == 0).sum()),
             "near": [] if done else _near(project, held, arranged),
@@ -224,24 +238,27 @@ def _listed(arranged: _Arranged, *, done: bool) -> list[int]:
     return sorted(shown, key=lambda at: _rank(arranged, at))
 
 
-def _rank(arranged: _Arranged, at: int) -> tuple[int, int]:
-    return int(arranged.bunches[at].aside == "later"), at
+def _rank(arranged: _Arranged, at: int) -> tuple[int, int, int]:
+    return int(arranged.bunches[at].aside == "later"), int(arranged.turns[at]), at
 
 
-def _opened(cursor: str | None) -> tuple[tuple[int, int] | None, int | None]:
+def _opened(cursor: str | None) -> tuple[tuple[int, int, int] | None, int | None, int | None]:
+    """A rank, the grouping, and the model of the order."""
     if cursor is None:
-        return None, None
+        return None, None, None
     try:
-        of, rev, late, at = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-        if of == "groups" and all(type(v) is int and 0 <= v < 2**31 for v in (rev, late, at)):
-            return (late, at), rev
+        of, rev, model, *rank = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
+        numbers = (rev, model, *rank)
+        if of == "groups" and all(type(v) is int and 0 <= v < 2**31 for v in numbers):
+            late, turn, at = rank
+            return (late, turn, at), rev, model
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError("the cursor is none of the groups: begin without one") from error
     raise InputError("the cursor is none of the groups: begin without one")
 
 
-def _closed(rank: tuple[int, int], rev: int) -> str:
-    said = json.dumps(["groups", rev, *rank])
+def _closed(arranged: _Arranged, at: int, rev: int) -> str:
+    said = json.dumps(["groups", rev, arranged.model, *_rank(arranged, at)])
     return base64.urlsafe_b64encode(said.encode("ascii")).decode("ascii")
 
 

@@ -4,13 +4,14 @@
 
     k        n / 30 groups by k-means, 20 to 200, none over 2,000 pictures
     typical  the nearest to the centre of the group first
-    purity   with suggestions: the mean probability of the group's likeliest class;
-             without: how many of a picture's neighbours are in its group, on average
-    order    size x purity, the largest first
+    purity   how many of a picture's neighbours are in its group, on average
+    doubt    1 - the mean probability of the group's likeliest class; 1 without suggestions
+    order    open pictures x purity x doubt, the largest first
     near     groups whose centres are each other's nearest, unless two classes are sure of them
 
 About 30 to a group, so that a page shows nearly all of it; ``benchmarks/looks.py`` measures how
-many pictures an action names on digits and USPS's training part.
+many pictures an action names on digits and USPS's training part.  By size and purity alone a
+person meets the purest classes again and again, and others not at all.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from handful.geometry import unit_rows
 from handful.rng import rng_for
 from handful.worker.space import Space
 
-__all__ = ["FEWEST", "Opinion", "described", "grouped"]
+__all__ = ["FEWEST", "Opinion", "described", "grouped", "purities", "turns"]
 
 Matrix: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
@@ -67,10 +68,10 @@ def grouped(space: Space, free: NDArray[np.bool_], opinion: Opinion | None) -> d
 
 def described(space: Space, groups: list[Ints], opinion: Opinion | None) -> dict[str, Any]:
     """The arrays of these groups, members as they are ordered; likely classes after ``opinion``."""
-    likely, p, purity = (
-        [np.array(c) for c in zip(*(_said(space, m, opinion) for m in groups), strict=True)]
+    likely, p = (
+        [np.array(c) for c in zip(*(_said(m, opinion) for m in groups), strict=True)]
         if groups
-        else [np.empty(0)] * 3
+        else [np.empty(0)] * 2
     )
     members = np.concatenate(groups) if groups else np.empty(0, dtype=np.int64)
     return {
@@ -78,7 +79,7 @@ def described(space: Space, groups: list[Ints], opinion: Opinion | None) -> dict
         "starts": np.cumsum([0, *map(len, groups)]).astype(np.int64),
         "likely": likely.astype(np.int32),
         "p": p.astype(np.float32),
-        "purity": purity.astype(np.float32),
+        "purity": purities(space, groups).astype(np.float32),
         "near": _near(space, groups, likely, p),
     }
 
@@ -103,10 +104,31 @@ def _cut(members: Ints, x: Matrix) -> list[Ints]:
 
 
 def _ordered(space: Space, groups: list[Ints], opinion: Opinion | None) -> list[Ints]:
-    """Members the most typical first; groups the largest and purest first."""
+    """Members the most typical first; groups as they are to be asked."""
     within = [m[np.argsort(-_likeness(space.smooth, m), kind="stable")] for m in groups]
-    worth = [len(m) * _said(space, m, opinion)[2] for m in within]
-    return [within[i] for i in np.argsort(-np.array(worth), kind="stable")]
+    free = np.ones(len(space), dtype=bool)
+    return [within[i] for i in turns(within, purities(space, within), free, opinion)]
+
+
+def purities(space: Space, groups: list[Ints]) -> NDArray[np.float64]:
+    """Purity of each group ``(g,)``; see above."""
+    group = np.full(len(space), -1)
+    for number, members in enumerate(groups):
+        group[members] = number
+    ids = space.near.ids
+    return np.array(
+        [float((group[ids[m]] == g).mean()) if ids.size else 0.0 for g, m in enumerate(groups)]
+    )
+
+
+def turns(
+    groups: list[Ints], purity: NDArray[Any], free: NDArray[np.bool_], opinion: Opinion | None
+) -> Ints:
+    """Numbers of the groups as they are to be asked: those whose answer settles most first."""
+    n = np.array([int(free[members].sum()) for members in groups], dtype=np.float64)
+    doubt = 1 - np.array([_said(members, opinion)[1] for members in groups])
+    worth = np.round(n * np.asarray(purity, dtype=np.float64) * doubt, 9)
+    return np.argsort(-worth, kind="stable")
 
 
 def _likeness(x: Matrix, members: Ints) -> NDArray[np.float64]:
@@ -116,14 +138,13 @@ def _likeness(x: Matrix, members: Ints) -> NDArray[np.float64]:
     return found
 
 
-def _said(space: Space, members: Ints, opinion: Opinion | None) -> tuple[int, float, float]:
-    """Likely class, how sure, and purity of a group."""
-    if opinion is not None:
-        mean = opinion.proba[members].mean(axis=0, dtype=np.float64)
-        best = int(mean.argmax())
-        return int(opinion.ids[best]), float(mean[best]), float(mean[best])
-    near = space.near.ids[members]
-    return -1, 0.0, float(np.isin(near, members).mean()) if near.size else 0.0
+def _said(members: Ints, opinion: Opinion | None) -> tuple[int, float]:
+    """Likely class of a group, and how sure it is."""
+    if opinion is None:
+        return -1, 0.0
+    mean = opinion.proba[members].mean(axis=0, dtype=np.float64)
+    best = int(mean.argmax())
+    return int(opinion.ids[best]), float(mean[best])
 
 
 def _near(space: Space, groups: list[Ints], likely: Any, p: Any) -> NDArray[np.int32]:

@@ -36,7 +36,7 @@ from handful.store import FollowedBook
 from handful.types import Event
 from handful.worker.copies import stacks
 from handful.worker.encoders import SOURCES
-from handful.worker.groups import Opinion, grouped
+from handful.worker.groups import Opinion, grouped, turns
 from handful.worker.kept import Kept
 from handful.worker.looking import Looking
 from handful.worker.map import drawn
@@ -101,6 +101,8 @@ class Worker:
         self.kept: Kept | None = None  # the vectors of the space
         self.mark = ""  # of the space
         self.groups: list[Ints] = []  # places in the space
+        self._groups_rev = 0
+        self._purity = np.empty(0)  # of the groups
         self.opinion: Opinion | None = None
         self._complete = False
         self._index_behind = False
@@ -327,15 +329,11 @@ class Worker:
 
     def _take_up(self) -> None:
         """Groups and map of this very space, published by an earlier process, stay."""
-        space = self._at_hand
         found = self._published("groups")
         self._grouped = "" if found is None else self.mark
-        self.groups = []
+        self._groups_rev, self.groups, self._purity = 0, [], np.empty(0)
         if found is not None:
-            places = np.searchsorted(space.listing.rows, found.rows)
-            self.groups = (
-                np.split(places, found["starts"][1:-1]) if len(found["starts"]) > 1 else []
-            )
+            self._hold(found.rev, found.arrays)
         self._drawn = "" if self._published("map") is None else self.mark
 
     def _published(self, kind: str) -> Revision | None:
@@ -349,19 +347,20 @@ class Worker:
         arrays: Mapping[str, Any],
         meta: Mapping[str, Any],
         files: Mapping[str, bytes] | None = None,
-    ) -> None:
-        """Publish a revision, unless it is the one that is there."""
+    ) -> int:
+        """Publish a revision, unless it is the one that is there; its number."""
         before = self._published(kind)
         if (
             before is not None
             and before.meta.get("label_rev") == meta.get("label_rev")
             and all(np.array_equal(before[name], array) for name, array in arrays.items())
         ):
-            return
+            return before.rev
         made = self._at_hand.listing.made
         said = {**meta, "mark": self.mark}
         rev = revisions.publish(self.out, kind, arrays, made=made, meta=said, files=files)
         self.voice.say(published=kind, rev=rev)
+        return rev
 
     # ---------------------------------------------------------------- groups and map
 
@@ -380,9 +379,13 @@ class Worker:
         with self.voice.work("groups", "Making groups", None):
             found = grouped(space, self._free(), self.opinion)
         self._regroup, self._grouped = False, self.mark
-        places = np.searchsorted(space.listing.rows, found["rows"])
+        self._hold(self._publish("groups", found, {"label_rev": len(self.book)}), found)
+
+    def _hold(self, rev: int, found: Mapping[str, Any]) -> None:
+        """These are the groups that people are asked about."""
+        places = np.searchsorted(self._at_hand.listing.rows, found["rows"])
         self.groups = np.split(places, found["starts"][1:-1]) if len(found["likely"]) else []
-        self._publish("groups", found, {"label_rev": len(self.book)})
+        self._groups_rev, self._purity = rev, np.array(found["purity"])
 
     def _mostly_done(self) -> bool:
         """Whether over half of the groups have hardly an open picture."""
@@ -466,6 +469,8 @@ class Worker:
             "order": listing.rows[order], "reason": reason, "stands": stands,
         }  # fmt: skip
         arrays |= _doubts(space, said, learned, self._kept_labels(listing))
+        self.opinion = None if learned is None else Opinion(learned.proba, learned.ids)
+        arrays["groups"] = turns(self.groups, self._purity, self._free(), self.opinion)
         card: dict[str, Any] = {}
         weights = b""
         if learned is not None and self.kept is not None:
@@ -482,13 +487,13 @@ class Worker:
             "loss": learned.loss if learned is not None else {},
             "thin": _thin(said, classes.names, classes.archived),
             "coverage": round(covered, 4),
+            "groups": self._groups_rev,
             "none": NONE if NONE in said.ids.tolist() else None,
             "seconds": round(time.monotonic() - begun, 3),
         }
         files = {"card.json": _json({**card, "label_rev": seq})} if card else {}
         files |= {"model.safetensors": weights} if card else {}
         self._publish("model", arrays, meta, files)
-        self.opinion = None if learned is None else Opinion(learned.proba, learned.ids)
         if learned is not None:
             self._models.append(_Before(seq, arrays["rows"], arrays["top"][:, 0]))
         self._learned = _Answers(seq, said.named(), classes)
