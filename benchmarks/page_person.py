@@ -29,8 +29,8 @@ from typing import Any
 
 import chromium
 import numpy as np
-from browsing import Server
-from person import DRAWN_TILES, END, GROUP, PICTURE, SHOWN, Person
+from browsing import RANDOM, Server
+from person import DRAWN_TILES, END, GROUP, SHOWN, Person
 
 from page_kills import at_our_pace
 
@@ -137,8 +137,6 @@ class Sitting:
 
     def random(self, until: Callable[[], bool] = lambda: False) -> None:
         person = self.person
-        person.page.run("location.hash = '#/queue?mode=random'")
-        person.wait(f"{SHOWN} && {PICTURE}.dataset.image")
         while not self.over and not until() and person.answer():
             pass
 
@@ -154,7 +152,8 @@ def sat(
         try:
             person = Person(browser, truth, pace=PACE, reach=REACH, look=look, slip=SLIP, seed=seed)
             sitting = Sitting(person, labels, minutes)
-            person.come(server.url)
+            # not blind: what is answered here teaches and counts from the first picture on
+            person.come(server.url + ("" if order == "groups" else RANDOM))
             at_our_pace(server.process.pid)
             getattr(sitting, order)()
             while not sitting.over:  # every picture is answered: the clock goes on

@@ -326,6 +326,20 @@ class TestCopies:
         wanted = {i: [k for k, o in enumerate(origin) if o == i] for i in range(10)}
         assert members == wanted
 
+    @pytest.mark.parametrize("size", [(96, 64), (100, 75), (640, 480)])
+    def test_a_photo_saved_in_another_format_is_the_same(self, size: tuple[int, int]) -> None:
+        """A JPEG decoded at the very size of a glance would be 7 levels off."""
+        from handful.pool.decode import decode
+
+        rng = np.random.default_rng(0)
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+        photo = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC))
+        forms = [("PNG", {}), ("JPEG", {"quality": 85}), ("WEBP", {"quality": 80})]
+        files = [encoded(photo, form, **options) for form, options in forms]
+        glances = np.stack([decode(data, GLANCE).ravel() for data in files])
+        assert np.std(glances[1:].astype(float) - glances[0], axis=1).max() < 2.5
+        assert stacks(listing_of(3, size), glances).tolist() == [0, 0, 0]
+
     def test_bursts_of_photos_are_one_and_other_scenes_are_not(self) -> None:
         from scipy.ndimage import gaussian_filter
 

@@ -77,7 +77,7 @@ function keepsToItself(target: EventTarget | null, chord: string): boolean {
   if (target.isContentEditable) return true;
   if (target instanceof HTMLTextAreaElement) return true;
   if (target instanceof HTMLInputElement) {
-    if (target.type !== "checkbox" && target.type !== "radio") return true;
+    if (!["checkbox", "radio", "range"].includes(target.type)) return true;
     return chord === "space" || MOVES.has(chord);
   }
   if (target instanceof HTMLSelectElement) return chord !== "esc" && !chord.startsWith("ctrl+");
