@@ -233,6 +233,30 @@ def test_the_border_of_a_class_is_found_in_a_few_pages(browser: Any, page: Serve
         assert len(got) >= 1
 
 
+def test_what_others_said_since_a_group_was_served_is_not_overwritten(
+    browser: Any, page: Served
+) -> None:
+    """The page knows the newest labels by the stream, the person only those in view: E12."""
+    with window(browser, page) as w:
+        first, n = at(w), scope(w)
+        taken = page.client("other")
+        group = next(g for g in taken.get("/groups").json["items"] if g["id"] == first)
+        for image in group["ids"][-3:]:  # not on the screen, or at its end
+            taken.label(image, 1)
+        assert taken.state()["counts"]["by_you"] == 3
+        w.until("document.querySelector('[data-testid=count-you]').textContent.startsWith('3 ')")
+        rev = page.project.rev
+        w.press("3")
+        w.until(f"Number({GROUP}?.dataset.open) === {n - 3}")
+        assert page.project.rev == rev  # nothing was done
+        assert at(w) == first  # shown again, as it is now
+        w.press("3")
+        until_stored(w)
+        w.until(f"{GROUP}?.dataset.group !== {json.dumps(first)}")
+        found = {i["id"]: i["class"] for i in taken.get("/images", limit=500).json["items"]}
+        assert [found[i] for i in group["ids"]] == [2] * (n - 3) + [1] * 3
+
+
 def test_new_suggestions_move_nothing_in_view(browser: Any, page: Served) -> None:
     with window(browser, page) as w:
         first = at(w)

@@ -70,7 +70,7 @@ const group = (id: string, ...ids: string[]): Group => (
   { id, n: ids.length, open: ids.length, rev: 1, likely: null, ids, typical: [], edge: [], aside: null }
 );
 const inView = (line: gallery.Line) => gallery.current(line)?.group.id ?? null;
-const lineOf = (...groups: Group[]) => gallery.grown(gallery.EMPTY, groups);
+const lineOf = (...groups: Group[]) => gallery.grown(gallery.EMPTY, groups, 7);
 
 describe("the line of groups", () => {
   const three = lineOf(group("a", "1", "2", "3"), group("b", "4", "5"), group("c", "6"));
@@ -108,10 +108,10 @@ describe("the line of groups", () => {
   });
 
   it("puts two halves in the place of a group, and one in the place of two", () => {
-    const cut = gallery.changed(three, "e1", ["b"], [group("b1", "4"), group("b2", "5")]);
+    const cut = gallery.changed(three, "e1", ["b"], [group("b1", "4"), group("b2", "5")], 8);
     expect(cut.entries.map((e) => e.group.id)).toEqual(["a", "b1", "b2", "c"]);
     expect(inView(cut)).toBe("b1");
-    const one = gallery.changed(cut, "e2", ["a", "c"], [group("ac", "1", "2", "3", "6")]);
+    const one = gallery.changed(cut, "e2", ["a", "c"], [group("ac", "1", "2", "3", "6")], 8);
     expect(one.entries.map((e) => e.group.id)).toEqual(["ac", "b1", "b2"]);
     const back = gallery.taken(gallery.taken(one, "e2")!, "e1")!;
     expect(new Set(back.entries.map((e) => e.group.id))).toEqual(new Set(["a", "b", "c"]));
@@ -122,10 +122,11 @@ describe("the line of groups", () => {
     let line = gallery.answered(three, "e1", ["a"], ["1", "2", "3"], "x");
     line = gallery.stepped(line, 1);
     const newer = [group("n1", "2", "3"), group("n2", "4", "5", "6")];
-    const next = gallery.renewed(line, 1, newer);
+    const next = gallery.renewed(line, 1, newer, 9);
     expect(next.entries.map((e) => e.group.id)).toEqual(["a", "b", "n1", "n2"]);
+    expect(next.entries.map((e) => e.seen)).toEqual([7, 7, 9, 9]); // what others said since counts
     expect(inView(next)).toBe("n2"); // n1 is answered already
-    const now = gallery.replaced(line, newer);
+    const now = gallery.replaced(line, newer, 9);
     expect(now.entries.map((e) => e.group.id)).toEqual(["a", "n1", "n2"]);
     expect(inView(now)).toBe("n2");
   });
@@ -134,7 +135,8 @@ describe("the line of groups", () => {
     const sure = { class: 0, p: 0.9, words: "fairly sure" as const };
     const entries = lineOf({ ...group("a", "1", "2"), likely: sure }, group("b", "3", "4", "5"), group("c", "6")).entries;
     const ids = (order: gallery.Order) => gallery.sorted(entries, order).map((e) => e.group.id);
-    expect(ids("clear")).toEqual(["a", "b", "c"]);
+    expect(ids("useful")).toEqual(["a", "b", "c"]);
+    expect(ids("clear")).toEqual(["b", "a", "c"]);
     expect(ids("different")).toEqual(["b", "c", "a"]);
     expect(ids("small")).toEqual(["c", "a", "b"]);
   });

@@ -111,7 +111,7 @@ describe("answering", () => {
     const entry = (id: string, done = false): queue.Entry => (
       {
         id, v: null, w: null, h: null, answer: done ? { event: `${id}.1`, class: 0 } : null,
-        blind: false, model_rev: 0,
+        blind: false, model_rev: 0, seen: 0,
       }
     );
     const line = { entries: [entry("a", true), entry("b"), entry("c"), entry("d")], at: 2 };

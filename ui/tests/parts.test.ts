@@ -20,6 +20,18 @@ describe("the queue", () => {
     expect(queue.current(line)).toBeNull();
   });
 
+  it("keeps with each picture the labels that it was served with, newer ones after a refusal", () => {
+    const from = { blind: false, model_rev: 1, label_rev: 7 };
+    let line = queue.grown(queue.EMPTY, items("a", "b"), from);
+    line = queue.grown(line, items("b", "c"), { ...from, label_rev: 9 });
+    expect(line.entries.map((e) => e.seen)).toEqual([7, 7, 9]);
+    const given = queue.answered(line, { event: "e1", class: 0 });
+    const back = queue.refused(given, "e1", 12);
+    expect(queue.current(back)).toMatchObject({ id: "a", answer: null, seen: 12 });
+    expect(back.entries.map((e) => e.seen)).toEqual([12, 7, 9]);
+    expect(queue.refused(given, "another", 12)).toBe(given);
+  });
+
   it("replaces an answer given before without moving what is open", () => {
     let line = queue.grown(queue.EMPTY, items("a", "b", "c"));
     line = queue.answered(line, given("1"));

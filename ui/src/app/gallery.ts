@@ -48,7 +48,7 @@ export class Gallery {
   constructor(private readonly model: Model) {
     model.follow({
       refused: (event) => {
-        if (this.back(event)) this.look();
+        if (this.back(event)) void this.fetch(true);
       },
       undone: (event) => this.back(event),
       redone: (event) => this.again(event),
@@ -104,7 +104,7 @@ export class Gallery {
 
   private add(page: Page): void {
     const first = this.now.rev === 0;
-    let line = gallery.grown(this.now.line, page.items);
+    let line = gallery.grown(this.now.line, page.items, page.label_rev);
     if (gallery.current(line) === null) line = gallery.stepped({ ...line, at: -1 }, 1);
     this.view.set({
       line, next: page.next, near: page.near, rev: page.rev, settled: page.done,
@@ -118,7 +118,8 @@ export class Gallery {
     this.looking = setTimeout(() => void this.fetch(), SOON);
   }
 
-  private async fetch(): Promise<void> {
+  /** `again`: an answer was refused, since others spoke meanwhile: its group as it is now. */
+  private async fetch(again = false): Promise<void> {
     if (this.now.rev === 0) {
       if (this.model.now.address.screen === "gallery") await this.load();
       return;
@@ -127,7 +128,8 @@ export class Gallery {
       const newer = await api.groups(null, FIRST);
       this.view.set({ newer });
       const inView = this.current;
-      if (inView === null || !gallery.isOpen(this.now.line, inView)) this.showNewer();
+      if (again || inView === null || !gallery.isOpen(this.now.line, inView)) this.showNewer();
+      if (again && inView) this.show(inView.group.id);
     } catch {
       // The next news asks again.
     }
@@ -140,7 +142,7 @@ export class Gallery {
   /** Shows a newer list at once, the group in view included. */
   showNewer(): void {
     const { newer } = this.now;
-    if (newer) this.take(newer, gallery.replaced(this.now.line, newer.items));
+    if (newer) this.take(newer, gallery.replaced(this.now.line, newer.items, newer.label_rev));
   }
 
   private take(page: Page, line: gallery.Line): void {
@@ -158,7 +160,7 @@ export class Gallery {
     const { newer, line: old } = this.now;
     const line = step(old);
     const on = line.at !== old.at;
-    if (newer && on) this.take(newer, gallery.renewed(line, old.at, newer.items));
+    if (newer && on) this.take(newer, gallery.renewed(line, old.at, newer.items, newer.label_rev));
     else this.view.set({ line });
     if (on) this.since = performance.now();
     void this.load();
@@ -180,7 +182,8 @@ export class Gallery {
   reopen(group: Group): void {
     const { line } = this.now;
     if (gallery.find(line, group.id)) return this.show(group.id);
-    const entry: gallery.Entry = { group, out: new Set(), done: this.wordsOf(group) };
+    const seen = this.model.now.state?.label_rev ?? 0;
+    const entry: gallery.Entry = { group, out: new Set(), done: this.wordsOf(group), seen };
     const at = Math.max(0, line.at);
     const entries = [...line.entries.slice(0, at), entry, ...line.entries.slice(at)];
     this.view.set({ line: { ...line, entries, at } });
@@ -273,6 +276,7 @@ export class Gallery {
     return this.model.submit({
       body: {
         ...answerTo(images, this.model.described(reply)), ...group, images, image: undefined, from: "gallery",
+        seen_rev: Math.min(...entries.map((entry) => entry.seen)),
         ms: Math.round(performance.now() - this.since),
       },
       text: texts.answered(images.length, state ? { state } : { name: name ?? "" }),
@@ -336,7 +340,7 @@ export class Gallery {
       try {
         const made = await ask(event);
         const before = this.now.line.entries.length;
-        const line = gallery.changed(this.now.line, event, ids, made.items);
+        const line = gallery.changed(this.now.line, event, ids, made.items, made.label_rev);
         this.view.set({ line, total: this.now.total + line.entries.length - before });
         this.since = performance.now();
         this.model.acted(made);

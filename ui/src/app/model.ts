@@ -69,7 +69,7 @@ export type Reply = { class: number } | { name: string } | { state: string };
 
 /** A decision on its way: what the page shows of it before the server has stored it. */
 export interface Sent {
-  body: Json; // with its kind
+  body: Json; // with its kind; `seen_rev` where it was served at another one than the newest
   text: string; // what Ctrl+Z would take back, in words
   changes?: readonly Change[]; // for the counts
   overlay?: ReadonlyMap<string, Standing>; // the pictures as they are now
@@ -234,7 +234,10 @@ export class Model {
     const ms = Math.round(performance.now() - this.shownSince);
     const event = entry.blind
       ? this.answerBlind(entry, reply, ms)
-      : this.decide([subject], reply, "queue", ms, entry.sug ? this.shownWith(entry.sug, entry.model_rev) : undefined);
+      : this.decide([subject], reply, "queue", ms, {
+          seen_rev: entry.seen,
+          ...(entry.sug ? { suggestion: this.shownWith(entry.sug, entry.model_rev) } : {}),
+        });
     if (!event) return;
     this.pace.add(ms);
     const given: queue.Given = { event, ...this.described(reply) };
@@ -271,7 +274,8 @@ export class Model {
 
   /** One decision on one or many pictures; the id of its event. */
   decide(
-    subjects: readonly Subject[], reply: Reply, from: string, ms?: number, suggestion?: Shown,
+    subjects: readonly Subject[], reply: Reply, from: string, ms?: number,
+    beside: { suggestion?: Shown; seen_rev?: number } = {},
   ): string | null {
     const { state } = this.now;
     const tooMany = texts.tooMany(subjects.length);
@@ -285,7 +289,7 @@ export class Model {
       : { state: "labelled", class: id ?? null, source: "hand" };
     const ids = subjects.map((s) => s.id);
     return this.submit({
-      body: { ...answerTo(ids, this.described(reply)), from, ...(ms === undefined ? {} : { ms }), ...(suggestion ? { suggestion } : {}) },
+      body: { ...answerTo(ids, this.described(reply)), from, ...(ms === undefined ? {} : { ms }), ...beside },
       text: texts.answered(ids.length, set ? { state: set } : { name: name ?? "" }),
       changes: subjects.map((s) => ({
         from: {
@@ -300,7 +304,7 @@ export class Model {
 
   /** Shows a decision as done and sends it; the id of its event. */
   submit({ body, text, changes = [], overlay }: Sent): string {
-    const item = this.outbox.add("events", { ...body, seen_rev: this.now.state?.label_rev ?? 0 });
+    const item = this.outbox.add("events", { seen_rev: this.now.state?.label_rev ?? 0, ...body });
     this.app.set({
       overlay: overlay ? new Map([...this.now.overlay, ...overlay]) : this.now.overlay,
       said: text, note: null, started: true,
@@ -575,7 +579,9 @@ export class Model {
     const mine = this.now.waiting.find((w) => w.id === item.id);
     this.app.set({ waiting: this.now.waiting.filter((w) => w !== mine) });
     if (error !== null) {
-      this.app.set({ line: queue.taken(this.now.line, item.id), reload: this.now.reload + 1 });
+      const { label_rev = this.now.state?.label_rev } = reply as { label_rev?: number };
+      const line = queue.refused(this.now.line, item.id, label_rev ?? 0);
+      this.app.set({ line, reload: this.now.reload + 1 });
       for (const follower of this.followers) follower.refused?.(item.id);
       this.tell(error, "careful");
       return this.soon(0);

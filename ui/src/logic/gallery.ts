@@ -12,6 +12,7 @@ export interface Entry {
   group: Group;
   out: ReadonlySet<string>; // pictures taken out
   done: string | null; // what settled it, in words
+  seen: number; // the labels that it was served with: what others said since is not overwritten
 }
 
 /** What was done to one or more groups, with what is needed to take it back. */
@@ -31,7 +32,7 @@ export interface Line {
 
 export const EMPTY: Line = { entries: [], at: 0, answered: new Map(), acts: new Map() };
 
-const entryOf = (group: Group): Entry => ({ group, out: new Set(), done: null });
+const entryOf = (seen: number) => (group: Group): Entry => ({ group, out: new Set(), done: null, seen });
 
 export function current(line: Line): Entry | null {
   return line.entries[line.at] ?? null;
@@ -56,23 +57,23 @@ export function openEntries(line: Line): readonly Entry[] {
 }
 
 /** Adds what the server serves; groups that are in the line already stay as they are. */
-export function grown(line: Line, groups: readonly Group[]): Line {
+export function grown(line: Line, groups: readonly Group[], seen: number): Line {
   const known = new Set(line.entries.map((entry) => entry.group.id));
   const fresh = groups.filter((group) => !known.has(group.id));
-  return fresh.length ? { ...line, entries: [...line.entries, ...fresh.map(entryOf)] } : line;
+  return fresh.length ? { ...line, entries: [...line.entries, ...fresh.map(entryOf(seen))] } : line;
 }
 
 /** A newer list: what was reached stays, up to `reached`; behind it goes on as it is now. */
-export function renewed(line: Line, reached: number, groups: readonly Group[]): Line {
+export function renewed(line: Line, reached: number, groups: readonly Group[], seen: number): Line {
   const kept = line.entries.filter((entry, i) => i <= reached || entry.done !== null);
-  const next = grown({ ...line, entries: kept }, groups);
+  const next = grown({ ...line, entries: kept }, groups, seen);
   return { ...next, at: nextOpen(next, reached) };
 }
 
 /** A newer list, shown at once: only what is settled stays. */
-export function replaced(line: Line, groups: readonly Group[]): Line {
+export function replaced(line: Line, groups: readonly Group[], seen: number): Line {
   const kept = line.entries.filter((entry) => entry.done !== null);
-  const next = grown({ ...line, entries: kept, at: kept.length }, groups);
+  const next = grown({ ...line, entries: kept, at: kept.length }, groups, seen);
   return { ...next, at: nextOpen(next, kept.length - 1) };
 }
 
@@ -152,11 +153,11 @@ function swapped(line: Line, old: readonly Entry[], fresh: readonly Entry[]): Li
 
 /** Puts groups in the place of others: the halves of one, the sum of several. */
 export function changed(
-  line: Line, event: string, ids: readonly string[], groups: readonly Group[],
+  line: Line, event: string, ids: readonly string[], groups: readonly Group[], seen: number,
 ): Line {
   const before = line.entries.filter((entry) => ids.includes(entry.group.id));
   if (before.length === 0 || groups.length === 0) return line;
-  const act: Act = { event, images: [], before, after: groups.map(entryOf) };
+  const act: Act = { event, images: [], before, after: groups.map(entryOf(seen)) };
   const next = acted({ ...line, acts: new Map([...line.acts, [event, act]]) }, act);
   return shownAt(next, groups[0]!.id);
 }
@@ -184,13 +185,14 @@ export function again(line: Line, event: string): Line | null {
   return now && isOpen(next, now) ? next : { ...next, at: nextOpen(next, next.at) };
 }
 
-export const ORDERS = ["clear", "different", "small"] as const;
+export const ORDERS = ["useful", "clear", "different", "small"] as const;
 export type Order = (typeof ORDERS)[number];
 
-/** The groups in another order for the overview; "clear" is how they are served. */
+/** The groups in another order for the overview; "useful" is how they are served. */
 export function sorted(entries: readonly Entry[], order: Order): readonly Entry[] {
-  if (order === "clear") return entries;
+  if (order === "useful") return entries;
   const of = {
+    clear: ({ group }: Entry) => -group.ids.length * (group.likely?.p ?? 1),
     different: (entry: Entry) => entry.group.likely?.p ?? 0, // like nothing that was labelled
     small: (entry: Entry) => entry.group.ids.length,
   }[order];

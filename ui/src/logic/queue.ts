@@ -18,12 +18,14 @@ export interface Entry extends Queued {
   answer: Given | null;
   blind: boolean; // served without a suggestion on purpose: its answer goes to the audit
   model_rev: number; // what the suggestion came from
+  seen: number; // the labels that it was served with: what others said since is not overwritten
 }
 
 /** Where served pictures come from. */
 export interface From {
   blind: boolean;
   model_rev: number;
+  label_rev: number;
 }
 
 export interface Line {
@@ -31,7 +33,7 @@ export interface Line {
   at: number;
 }
 
-const SEEN: From = { blind: false, model_rev: 0 };
+const SEEN: From = { blind: false, model_rev: 0, label_rev: 0 };
 
 export const EMPTY: Line = { entries: [], at: 0 };
 
@@ -45,7 +47,7 @@ export function grown(line: Line, items: readonly Queued[], from: From = SEEN): 
   const fresh = items.filter((item) => !known.has(item.id));
   if (fresh.length === 0) return line;
   const entries = fresh.map((item) => (
-    { ...item, answer: null, blind: from.blind, model_rev: from.model_rev }
+    { ...item, answer: null, blind: from.blind, model_rev: from.model_rev, seen: from.label_rev }
   ));
   return { ...line, entries: [...line.entries, ...entries] };
 }
@@ -96,6 +98,13 @@ export function taken(line: Line, event: string): Line {
   const at = line.entries.findIndex((entry) => entry.answer?.event === event);
   if (at < 0) return line;
   return { entries: line.entries.map((e, i) => (i === at ? { ...e, answer: null } : e)), at };
+}
+
+/** Takes back an answer that was refused: whoever answers again knows what stood at `seen`. */
+export function refused(line: Line, event: string, seen: number): Line {
+  const back = taken(line, event);
+  if (back === line) return line;
+  return { ...back, entries: back.entries.map((e, i) => (i === back.at ? { ...e, seen } : e)) };
 }
 
 export function shownAt(line: Line, id: string): Line {

@@ -20,7 +20,7 @@ const CAPTION = 52; // px below the tiles
 const SPACE = 8; // px between cards, beyond the gap of the grid
 
 const ORDERS: Record<gallery.Order, string> = {
-  clear: "Big and clear first", different: "Most different first", small: "Smallest first",
+  useful: "Most useful first", clear: "Big and clear first", different: "Most different first", small: "Smallest first",
 };
 
 interface Card {
@@ -36,7 +36,7 @@ export function Overview({ sameAs }: { sameAs?: string }) {
   const { line, done, near } = usePart(groups.view, (view) => view);
   const hide = useApp((app) => app.settings.hide);
   useApp((app) => app.state?.classes);
-  const [order, setOrder] = useState<gallery.Order>("clear");
+  const [order, setOrder] = useState<gallery.Order>("useful");
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
   const [at, setAt] = useState(0);
   const box = useRef<HTMLDivElement>(null);
