@@ -53,6 +53,7 @@ from page_kills import at_our_pace
 
 Say = Callable[..., None]
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SLOW = 100  # ms
 ACTIONS = {"look": 20, "gallery": 120, "queue": 190, "audit": 100, "review": 10, "all": 300}
 
 
@@ -248,6 +249,8 @@ def killed(person: Person, server: Server, story: Story) -> None:
 
 def timed(person: Person, story: Story) -> None:
     clock = person.keep_times()
+    slow = [f"{c['ms']:.0f} ms ({c['where']})" for c in clock["next"] if c["ms"] > SLOW]
+    story.notes.append(f"keys slower than {SLOW} ms: {', '.join(slow) or 'none'}")
     for kind, name in (("next", "key to next picture"), ("answer", "key to visible answer")):
         for training in (False, True):
             times = [c["ms"] for c in clock[kind] if c["training"] == training]

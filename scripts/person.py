@@ -58,7 +58,9 @@ CLOCK = """(() => {
         return requestAnimationFrame(look);
       }
       const channel = new MessageChannel();  // the frame that holds it has been painted
-      channel.port1.onmessage = () => clock.next.push({ ms: performance.now() - from, training });
+      channel.port1.onmessage = () => {
+        clock.next.push({ ms: performance.now() - from, training, where: location.hash });
+      };
       channel.port2.postMessage(0);
     };
     requestAnimationFrame(look);
