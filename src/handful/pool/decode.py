@@ -54,7 +54,7 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 100_000_000  # refused by header beyond it
-FINE = 48  # up to this side a JPEG is decoded at twice the size first
+FINE = 48  # up to this side a JPEG is decoded at four times the size first
 MIN_SIDE = 8  # smaller images are padded: no network here takes less
 
 _TURNS = {
@@ -189,8 +189,8 @@ def _decode_plain(
     _check_pixels(*image.size)
     turn = _orientation(image.info.get("exif", b""))
     # JPEG: let libjpeg decode at 1/2, 1/4 or 1/8 where that is still large enough.  Its own
-    # scaling is rough: 7 levels off at 16 pixels, 1 when the last step is left to the box below.
-    room = 2 if max(size) <= FINE else 1
+    # scaling is rough: 7 levels off at 16 pixels, 1 when the last steps are left to the box below.
+    room = 4 if max(size) <= FINE else 1
     size = (room * size[0], room * size[1])
     image.draft(None, size[::-1] if turn > 4 else size)
     gray = _is_gray(image)
