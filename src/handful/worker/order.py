@@ -2,10 +2,10 @@
 
 ::
 
-    coverage   share of open pictures whose nearest answered one is within the typical distance
-               of a picture to its 10th neighbour
-    < .8       typiclust: what stands for most others
-    >= .8      margin: between two classes; of neighbours closer than half that distance one
+    coverage   share of open pictures with an answered one among the neighbours of their neighbours
+    < .9       typiclust: what stands for most others
+    >= .9      margin: between two classes; of neighbours closer than half the typical distance
+               of a picture to its 10th neighbour one
 
 One picture of a stack.  Reasons: 0 between two classes, 1 unlike anything answered, 2 stands
 for others.  A picture is unlike all answers when the nearest is beyond 1.5 typical distances.
@@ -31,8 +31,8 @@ __all__ = ["BETWEEN", "STANDS", "UNLIKE", "coverage", "useful"]
 Ints: TypeAlias = NDArray[np.int64]
 MOST = 5_000
 TYPICAL = 200  # pictures that typiclust is asked for
-COVERED = 0.8
-FAR = 1.5
+COVERED, STEPS = 0.9, 2
+FAR = 1.5  # typical distances
 BETWEEN, UNLIKE, STANDS = 0, 1, 2
 
 
@@ -46,7 +46,7 @@ def useful(
     """
     asked = free & space.first
     away = _away(space, known >= 0)
-    covered = coverage(space, away, free)
+    covered = coverage(space, known >= 0, free)
     by_margin = learned is not None and covered >= COVERED
     typical = np.empty(0, dtype=np.int64)
     if not by_margin:
@@ -66,9 +66,12 @@ def useful(
     return order, reason, stands, covered
 
 
-def coverage(space: Space, away: NDArray[np.float64], free: NDArray[np.bool_]) -> float:
-    """Share of the open pictures that have an answer nearby; 1 when none is open."""
-    return float((away[free] <= space.radius).mean()) if free.any() else 1.0
+def coverage(space: Space, done: NDArray[np.bool_], free: NDArray[np.bool_]) -> float:
+    """Share of the open pictures with an answer two steps away at most; 1 when none is open."""
+    near = done.astype(np.float64)
+    for _ in range(STEPS):
+        near = np.maximum(near, space.graph.W @ near > 0)
+    return float(near[free].mean()) if free.any() else 1.0
 
 
 def _away(space: Space, done: NDArray[np.bool_]) -> NDArray[np.float64]:
