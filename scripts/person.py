@@ -49,11 +49,11 @@ CLOCK = """(() => {
     const before = picture()?.dataset.image;
     if (before === undefined || !/^[0-9a-z]$/.test(event.key)) return; // answers alone
     const training = Boolean(document.querySelector('[data-task=model]'));
-    const from = event.timeStamp;
+    const from = event.timeStamp, screen = location.hash;
     painted((now) => clock.answer.push({ ms: now - from, training }));
     const look = () => {
       const image = picture();
-      if (performance.now() - from > 5000) return;
+      if (performance.now() - from > 5000 || location.hash !== screen) return; // the last one
       if (!image || image.dataset.image === before || !image.complete || !image.naturalWidth) {
         return requestAnimationFrame(look);
       }

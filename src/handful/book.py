@@ -373,6 +373,8 @@ class LabelBook:
 
     def _settle(self) -> None:
         """Bring up to date what counts of each image, and the rows of the pool at hand."""
+        if not self._stale:
+            return
         for image in self._stale:
             top = self._top(image, -1)
             if top is None:

@@ -55,7 +55,12 @@ def checked(value: Any, kind: Any, where: str = "the request", bound: BoundTo | 
     if origin is list:
         if not isinstance(value, list) or not bound.low <= len(value) <= bound.high:
             _refuse(where, f"must be a list of {bound.low} to {bound.high}")
-        return [checked(v, get_args(kind)[0], f"{where}[{i}]") for i, v in enumerate(value)]
+        inner, limit = get_args(kind)[0], None
+        if get_origin(inner) is Annotated:  # once, not for each of thousands
+            inner, limit = get_args(inner)
+        if inner is str:
+            return [_text(v, limit or BoundTo(), f"{where}[{i}]") for i, v in enumerate(value)]
+        return [checked(v, inner, f"{where}[{i}]", limit) for i, v in enumerate(value)]
     if origin is dict:
         if not isinstance(value, dict):
             _refuse(where, "must be a record")
@@ -115,7 +120,7 @@ def _record(value: Any, kind: Any, where: str) -> dict[str, Any]:
 def _text(value: Any, bound: BoundTo, where: str) -> str:
     if not isinstance(value, str) or not bound.low <= len(value) <= bound.high:
         _refuse(where, f"must be a text of {bound.low} to {bound.high} characters")
-    if "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
+    if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
         _refuse(where, "holds a character that is none")
     if bound.form and not re.fullmatch(bound.form, value):
         _refuse(where, f"must have the form {bound.form}")

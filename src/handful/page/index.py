@@ -19,7 +19,6 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
@@ -33,6 +32,7 @@ from handful.errors import StoreError
 __all__ = ["FRESH", "Cell", "Found", "Index", "Order", "Row", "Rows", "Spot", "as_text"]
 
 FORMAT = 2
+CACHE_KB = 64 * 1024
 FOLDER_LIMIT = 10_000  # pictures below a folder are counted up to here
 Order: TypeAlias = Literal["name", "time", "draw"]
 _KEYS: Mapping[str, str] = {"name": "path", "time": "at", "draw": "draw"}
@@ -72,8 +72,7 @@ class Cell(NamedTuple):
 FRESH = Cell()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One file; ``path`` is the id that the book knows it by."""
 
     row: int
@@ -166,6 +165,8 @@ class Index:
         connection.execute("PRAGMA journal_mode = WAL")
         # nothing here is precious: what a power cut takes is made again
         connection.execute("PRAGMA synchronous = OFF")
+        # what thousands of pictures touch in 1,000,000 rows, of four trees
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         return connection
 
     def close(self) -> None:
@@ -546,8 +547,7 @@ def as_text(key: Any) -> Any:
 
 
 def _row(found: tuple[Any, ...]) -> Row:
-    row, id, path, *rest = found
-    return Row(row, id, path.decode("utf-8", "surrogatepass"), *rest)
+    return Row(found[0], found[1], found[2].decode("utf-8", "surrogatepass"), *found[3:])
 
 
 def _sortable(row: Row, key: str) -> Any:
