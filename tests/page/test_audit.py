@@ -96,7 +96,8 @@ class TestNothingLeads:
         reply = tab.get("/queue", mode=mode, n=100)
         said = reply.json
         assert (said["mode"], said["blind"], said["left"]) == (mode, True, None)
-        assert {name for item in said["items"] for name in item} == set(Seen.__annotations__)
+        fields = {name for item in said["items"] for name in item}
+        assert {"id", "v", "w", "h"} <= fields <= set(Seen.__annotations__)
         text = reply.body.decode()
         for word in ("sug", "png", '"a"', '"b"', "why", "likes", "group", "very sure", "stack"):
             assert word not in text
@@ -243,10 +244,33 @@ class TestNeverTaught:
         before = [i["id"] for i in tab.get("/queue", mode="useful", n=100).json["items"]]
         images = served_order(tab, 60)
         tab.decide(*({"kind": "audit_answered", "image": i, "class": B} for i in images))
+        # what was answered waits until all others were asked; else nothing changes its place
         after = tab.get("/queue", mode="useful", n=100).json["items"]
-        assert [i["id"] for i in after] == before
-        whys = {i["id"]: i["why"] for i in after}
-        assert {whys[i] for i in whys if i in images} == {"You were asked before"}
+        assert [i["id"] for i in after][: 100 - 60] == [i for i in before if i not in images][:40]
+
+    @pytest.mark.parametrize("mode", ["useful", "random"])
+    @pytest.mark.parametrize("n", [7, 20, 100])
+    def test_what_was_answered_is_asked_last(
+        self, page: Served, tab: Client, mode: str, n: int
+    ) -> None:
+        rows = sorted(rows_of(page.project).values())
+        teach_model(page.project, dict.fromkeys(rows, (A, 0.6)), order=rows[:20])
+        images = served_order(tab, 40)
+        tab.decide(*({"kind": "audit_answered", "image": i, "class": B} for i in images))
+        found: list[Any] = []
+        cursor: dict[str, str] = {}
+        while True:
+            part = tab.get("/queue", mode=mode, n=n, **cursor).json
+            found += part["items"]
+            if part["next"] is None:
+                break
+            assert len(part["items"]) == n
+            cursor = {"cursor": part["next"]}
+        ids = list(dict.fromkeys(i["id"] for i in found))
+        assert len(ids) == 200
+        assert ids[-40:] == images == [i["id"] for i in found[-40:]]
+        assert {i["why"] for i in found[-40:]} == {"You were asked before"}
+        assert "You were asked before" not in {i["why"] for i in found[:-40]}
 
 
 class _Named:

@@ -5,7 +5,8 @@ mode              order                                                   shown
 ================  ======================================================  =====
 useful            as the worker ranked them; then as ``random``           suggestion, why, likes
 random            open pictures as they were drawn when the project       the same
-                  began; of near-duplicates the first
+                  began; of near-duplicates the first; those that were
+                  answered blind once all others were asked
 later, unsure     those put off, the oldest first                         the same
 audit             every readable picture as drawn, whatever was said      nothing
 first             the same, while there are no suggestions                nothing
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -40,6 +41,8 @@ MODES: tuple[Mode, ...] = ("useful", "random", "later", "unsure", "audit", "firs
 _WHY = ("Between two classes", "Unlike anything answered", "Stands for", "Random check")
 _STANDS, _RANDOM = 2, 3
 _AGAIN = "You were asked before"
+_USEFUL, _AFTER = "useful", "after"  # parts of the queue, in cursors
+_START = (-1, 0)  # before every draw
 _HELD = 20  # one in so many comes without its suggestion
 _LIKES = 3
 _LOOKED_AT = 20_000  # answered pictures that are looked at for those
@@ -123,44 +126,83 @@ def _open(
         if start is not None:
             at, rows, whys = _useful(project, start, n, cells)
             if at is not None:
-                return rows, whys, _useful_cursor(model.rev, at)
+                return rows, whys, _cursor([_USEFUL, model.rev, at])
             cursor = None
-    after, _ = opened(cursor, "draw")
-    why = _WHY[_RANDOM] if project.learned.suggests else None
-    have = {row.row for row in rows}
-    while len(rows) < n:
-        page = project.index.page(cells, n, order="draw", after=after)
-        for row in _first_of_stacks(project, page, cells):
+    passed = _behind(cursor, _AFTER)
+    if passed is None:
+        after, _ = opened(cursor, "draw")
+        passed, why = after or _START, _WHY[_RANDOM] if project.learned.suggests else None
+        have = {row.row for row in rows}
+        answered = audit.sheet(project).answers
+        for row in _drawn(project, cells, n, after):
             if len(rows) == n:
-                return rows, whys, closed(rows[-1], "draw", project.rev)
-            if row.row not in have:
+                return rows, whys, _cursor([*passed, project.rev, "draw"])
+            passed = _drawn_at(row)
+            if row.row not in have and row.path not in answered:
                 rows.append(row)
                 whys.append(why)
+        passed = _START
+    again = [row for row in _blindly(project, cells) if _drawn_at(row) > passed]
+    more, again = len(again) > n - len(rows), again[: n - len(rows)]
+    if again:
+        passed = _drawn_at(again[-1])
+    next = _cursor([_AFTER, *passed]) if more else None
+    return [*rows, *again], [*whys, *[_AGAIN] * len(again)], next
+
+
+def _drawn(
+    project: Project, cells: Sequence[Cell], n: int, after: tuple[Any, int] | None
+) -> Iterator[Row]:
+    """Open pictures as they were drawn, of near-duplicates the first."""
+    while True:
+        page = project.index.page(cells, n, order="draw", after=after)
+        yield from _first_of_stacks(project, page, cells)
         if len(page) < n:
-            return rows, whys, None
-        after = (page[-1].draw, page[-1].row)
-    return rows, whys, closed(rows[-1], "draw", project.rev)
+            return
+        after = _drawn_at(page[-1])
+
+
+def _blindly(project: Project, cells: Sequence[Cell]) -> list[Row]:
+    """Open pictures that were answered blind, as they were drawn."""
+    open_ = set(cells)
+    found = project.index.by_row(audit.sheet(project).rows.tolist()).values()
+    rows = [row for row in found if project.index.cell(row.cell) in open_]
+    return _first_of_stacks(project, sorted(rows, key=_drawn_at), cells)
+
+
+def _drawn_at(row: Row) -> tuple[int, int]:
+    return row.draw, row.row
 
 
 def _place(cursor: str | None, rev: int) -> int | None:
-    """Where to go on in the order of a model; 0 in a newer one; None: among those drawn."""
+    """Where to go on in the order of a model; 0 in a newer one; None: behind all of it."""
     if cursor is None:
         return 0
+    found = _behind(cursor, _USEFUL)
+    if found is None:
+        return None
+    of, at = found
+    return at if of == rev else 0
+
+
+def _behind(cursor: str | None, part: str) -> tuple[int, int] | None:
+    """The two numbers of a cursor of this part of the queue; None where it is of another."""
+    if cursor is None:
+        return None
     try:
         said = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-        if len(said) == 3 and said[0] == "useful":
-            _, of, at = said
-            if type(of) is int and type(at) is int and 0 <= at < 2**31:
-                return at if of == rev else 0
+        if len(said) == 3 and said[0] == part:
+            _, a, b = said
+            if all(type(v) is int and -(2**63) <= v < 2**63 for v in (a, b)) and b >= 0:
+                return a, b
             raise InputError("the cursor is none of the queue: begin without one")
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError("the cursor is none of the queue: begin without one") from error
     return None
 
 
-def _useful_cursor(rev: int, at: int) -> str:
-    said = json.dumps(["useful", rev, at])
-    return base64.urlsafe_b64encode(said.encode("ascii")).decode("ascii")
+def _cursor(said: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(said).encode("ascii")).decode("ascii")
 
 
 def _useful(
@@ -171,7 +213,8 @@ def _useful(
     assert model is not None
     order = model["order"][start:]
     mask = project.index.numbers(cells)
-    places = np.flatnonzero(mask[project.index.standing(order)])
+    asked = mask[project.index.standing(order)] & ~np.isin(order, audit.sheet(project).rows)
+    places = np.flatnonzero(asked)
     chosen = places[:n]
     by_row = project.index.by_row(order[chosen].tolist())
     rows: list[Row] = []
