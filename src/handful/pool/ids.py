@@ -91,7 +91,8 @@ def find(ids: Sequence[str], id: str) -> int:
 def shown(text: object, limit: int = 200) -> str:
     """Text that any terminal or log accepts: odd bytes and line ends are escaped."""
     safe = str(text).encode("utf-8", "backslashreplace").decode()
-    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in safe)
+    if not safe.isprintable():
+        safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in safe)
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 
 
