@@ -68,6 +68,19 @@ class Page:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._call(f"{domain}.enable")
 
+    def beside(self, context: str | None = None) -> Page:
+        """A tab of the same person; of whom a ``context`` is, where one is named."""
+        call = partial(self.pipe.call, "", self.patience)
+        if context is None:
+            targets = call("Target.getTargets")["targetInfos"]
+            context = next(t["browserContextId"] for t in targets if t["targetId"] == self.target)
+        made = call(
+            "Target.createTarget", url="about:blank", newWindow=True, browserContextId=context
+        )
+        page = Page(self.pipe, made["targetId"], patience=self.patience)
+        page._call("Emulation.setFocusEmulationEnabled", enabled=True)
+        return page
+
     def shut(self) -> None:
         """Close this tab."""
         del self.pipe.pages[self._session]
@@ -184,13 +197,9 @@ class Chromium(Page):
         super().__init__(pipe, first, patience=patience)
 
     def another(self, *, apart: bool = False) -> Page:
-        """One more tab in front, of this browser or of somebody else's."""
-        call = partial(self.pipe.call, "", self.patience)
-        context = call("Target.createBrowserContext") if apart else {}
-        made = call("Target.createTarget", url="about:blank", newWindow=True, **context)
-        page = Page(self.pipe, made["targetId"], patience=self.patience)
-        page._call("Emulation.setFocusEmulationEnabled", enabled=True)
-        return page
+        """One more tab, of this browser or of somebody else's."""
+        made = self.pipe.call("", self.patience, "Target.createBrowserContext") if apart else {}
+        return self.beside(made.get("browserContextId"))
 
     def __enter__(self) -> Chromium:
         return self

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { asked, format, parse } from "../src/logic/address";
 import { linesFor } from "../src/logic/box";
 import { GAP, between, moved, scrollFor, shapeOf, windowOf } from "../src/logic/grid";
@@ -210,6 +210,36 @@ describe("preloading", () => {
     expect(made).toHaveLength(13);
     expect(made.every((image) => image.decoded)).toBe(true);
     expect(made.filter((image) => image.src === "")).toHaveLength(7); // dropped, transfer ended
+  });
+
+  it("fetches those further on one after the other, once, and stops while nobody answers", async () => {
+    vi.useFakeTimers();
+    const asked: string[] = [];
+    let there = true;
+    const load = (address: string) => {
+      asked.push(address);
+      return there ? Promise.resolve() : Promise.reject(new Error("down"));
+    };
+    const preloader = new Preloader(() => ({ src: "", decode: () => Promise.resolve() }), load);
+    const all = Array.from({ length: 40 }, (_, i) => `p${i}`);
+    preloader.show(all, 0);
+    await vi.advanceTimersByTimeAsync(160);
+    expect(asked).toEqual(["p4"]);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(asked).toEqual(all.slice(4, 21));
+    preloader.show(all, 1);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(asked.at(-1)).toBe("p21");
+    expect(asked).toHaveLength(18);
+    there = false;
+    preloader.show(all, 2);
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(asked).toHaveLength(19);
+    there = true;
+    preloader.show(all, 2);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(asked).toHaveLength(20);
+    vi.useRealTimers();
   });
 
   it("does not mind a picture that cannot be decoded", async () => {

@@ -32,22 +32,39 @@ export function listen(hear: (news: News) => void, poll: () => Promise<void>): L
     channel.postMessage(news);
   };
   let release = () => {};
-  const leave = new AbortController();
-  locks
-    .request("handful.stream", { signal: leave.signal }, () => {
-      const stop = holding(tell);
-      return new Promise<void>((done) => {
-        release = () => {
-          stop();
-          done();
-        };
-      });
-    })
-    .catch(() => undefined); // left before its turn came
+  let leave = new AbortController();
+  const join = () => {
+    leave = new AbortController();
+    locks
+      .request("handful.stream", { signal: leave.signal }, () => {
+        const stop = holding(tell);
+        return new Promise<void>((done) => {
+          release = () => {
+            stop();
+            done();
+          };
+        });
+      })
+      .catch(() => undefined); // left before its turn came
+  };
+  const part = () => {
+    leave.abort();
+    release();
+  };
+  // A page that the browser keeps for the way back would keep the stream from all others.
+  const back = (event: PageTransitionEvent) => {
+    if (!event.persisted) return;
+    join();
+    poll().catch(() => hear({ kind: "down" }));
+  };
+  window.addEventListener("pagehide", part);
+  window.addEventListener("pageshow", back);
+  join();
   return {
     stop() {
-      leave.abort();
-      release();
+      window.removeEventListener("pagehide", part);
+      window.removeEventListener("pageshow", back);
+      part();
       channel.close();
     },
   };
