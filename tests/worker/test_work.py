@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -129,6 +130,35 @@ def test_suggestions_come_after_ten_answers_and_again_after_ten_or_five_seconds(
     assert sorted(day.newest("model")["groups"]) == list(range(len(groups["likely"])))
     assert day.newest("model").meta["changed"] is not None
     assert day.newest("model").meta["answers_since"] >= 5
+
+
+def test_answers_are_learned_from_while_pictures_are_compared(
+    day: Day, some_digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neighbours of 20,000 take seconds: nobody waits for them."""
+    project, truth, name = day.project, some_digits[1], names(some_digits)
+    day.later()
+    learned = threading.Event()
+    plain = work.space_of
+
+    def waiting(*given: Any) -> Any:
+        assert learned.wait(60)
+        return plain(*given)
+
+    learn = day.worker.learn
+
+    def noticed() -> None:
+        learn()
+        learned.set()
+
+    monkeypatch.setattr(work, "space_of", waiting)
+    monkeypatch.setattr(day.worker, "learn", noticed)
+    project.answer(name[:20], truth[:20])
+    project.say("stack_broken", images=[name[0], name[1]])  # they are to be compared anew
+    day.tell(seq=len(project.book))
+    assert day.worker._settle()
+    assert day.published[-2:] == ["model", "features"]
+    assert day.until_idle() == ["model", "groups", "map"]
 
 
 def test_audit_answers_change_nothing(day: Day, some_digits: Digits) -> None:

@@ -19,7 +19,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -291,13 +292,26 @@ class Worker:
         begun = time.monotonic()
         with self.voice.work("features", "Comparing the pictures", None):
             glances = looking.glances.rows(looking.glances.places(listing.keys))
-            stack = stacks(listing, glances, alone)
-            self.space = space_of(listing, kept, stack, encoder)
-        self.kept = kept
+
+            def compared() -> Space:
+                space = space_of(listing, kept, stacks(listing, glances, alone), encoder)
+                _ = space.near
+                return space
+
+            space = self._meanwhile(compared)
+        self.space, self.kept = space, kept
         self.mark, self.opinion, self._said_seq = mark, None, -1
         self._publish_features(time.monotonic() - begun)
         self._take_up()
         return True
+
+    def _meanwhile(self, act: Callable[[], Space]) -> Space:
+        """Do what takes seconds in a thread of its own; hear and learn in between."""
+        with ThreadPoolExecutor(1) as thread:
+            made = thread.submit(act)
+            while not wait([made], 0.1).done:
+                self.breathe()
+            return made.result()
 
     def _alone(self, listing: Listing) -> NDArray[np.bool_]:
         """Pictures whose stack a person broke."""
