@@ -255,6 +255,8 @@ def test_what_others_said_since_a_group_was_served_is_not_overwritten(
         w.until(f"{GROUP}?.dataset.group !== {json.dumps(first)}")
         found = {i["id"]: i["class"] for i in taken.get("/images", limit=500).json["items"]}
         assert [found[i] for i in group["ids"]] == [2] * (n - 3) + [1] * 3
+        shown = page.project.book.event(page.project.rev).data["suggestion"]
+        assert (shown["class"], shown["shown"]) == (0, True)  # likely a zero, as the page said
 
 
 def test_new_suggestions_move_nothing_in_view(browser: Any, page: Served) -> None:

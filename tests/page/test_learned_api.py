@@ -339,9 +339,10 @@ class TestGroups:
         tab.decide({
             "kind": "group_labelled", "images": ids[1:40], "taken_out": ids[:1],
             "shown": ids[:36], "group_rev": 1, "scope": "Label all 39 in this group", "class": A,
-            "from": "gallery",
+            "from": "gallery", "suggestion": {"class": B, "p": 0.6, "model_rev": 1, "shown": True},
         })  # fmt: skip
         event = page.project.book.event(page.project.rev)
+        assert event.data["suggestion"] == {"class": B, "p": 0.6, "model_rev": 1, "shown": True}
         assert event.data["taken_out"] == ["000.png"]
         assert len(event.data["shown"]) == 36
         assert event.data["scope"] == "Label all 39 in this group"

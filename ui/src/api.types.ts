@@ -446,6 +446,7 @@ export type GroupLabelled = {
   shown?: (string)[];
   group_rev?: number;
   scope?: string;
+  suggestion?: Shown;
 };
 
 /** One group in place of several, at the place of the first. */
@@ -454,7 +455,7 @@ export type GroupMerge = {
   groups: (string)[];
 };
 
-/** The biggest and purest first. ``near``: groups that may be the same class, to be asked. */
+/** Those whose answer settles most first. ``near``: groups that may be the same class, to be asked. */
 export type Groups = {
   items: (Group)[];
   next: string | null;

@@ -542,6 +542,7 @@ GroupLabelled = TypedDict(
         "shown": NotRequired[ImageIds],  # the rest was never on screen
         "group_rev": NotRequired[Revision],
         "scope": NotRequired[Text],  # what the button said
+        "suggestion": NotRequired[Shown],  # what the group was likely to be
     },
 )
 StateSet = TypedDict(
@@ -792,7 +793,7 @@ class Group(TypedDict):
 
 
 class Groups(TypedDict):
-    """The biggest and purest first.  ``near``: groups that may be the same class, to be asked.
+    """Those whose answer settles most first.  ``near``: groups that may be the same class, to be asked.
 
     ``stale``: of an older revision than the newest, which ``newest`` numbers.
     """

@@ -267,11 +267,13 @@ export class Gallery {
       ? { state, class: null }
       : { state: "labelled", class: id ?? null, source: "group" };
     const taken = new Set(images);
+    const likely = entries.length === 1 ? entries[0]!.group.likely : null;
     const group = state ? {} : {
       kind: "group_labelled", scope,
       taken_out: entries.flatMap((entry) => [...entry.out]),
       shown: shown.filter((image) => taken.has(image)),
       group_rev: entries[0]!.group.rev,
+      ...(likely ? { suggestion: this.model.shownWith(likely) } : {}),
     };
     return this.model.submit({
       body: {
