@@ -121,6 +121,11 @@ class Inputs:
         # a copy of the batch alone: the matrix may be a read-only map of a file
         return torch.from_numpy(np.take(self._x, rows, axis=0)).to(self.device)
 
+    def seen(self) -> Callable[[Ints], Tensor]:
+        """Rows -> what the untrained body makes of them, whichever way it is."""
+        x = self.vectors()
+        return lambda rows: torch.from_numpy(np.take(x, rows, axis=0)).to(self.device)
+
     def training(self, rng: Generator) -> Callable[[Ints], Tensor]:
         """Rows -> what to train on: images anew each time, vectors as they are."""
         images = self._images

@@ -23,6 +23,7 @@ from handful.pseudo import (
     cluster_classes,
     pseudo_labels,
     pseudo_size,
+    surest,
 )
 from handful.queries import DSAC, dsac, far_set, near_set, quotas
 from handful.rng import rng_for
@@ -574,6 +575,16 @@ def test_two_views_must_agree() -> None:
     assert (labels[ROUND_1] == -1).all()
     assert (labels[A == 0] == 0).sum() == 7
     assert (agreed_labels(A, D, np.full(24, -1), spread) == -1).all()  # nobody was asked
+
+
+def test_the_surest_of_each_class_by_the_margin_of_the_graph() -> None:
+    reach = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.7, 0.3], [0.5, 0.5], [0.8, 0.2]])
+    labels = np.array([0, 0, 1, 0, 1, -1])
+    assert surest(labels, reach, 2).tolist() == [0, -1, 1, 0, 1, -1]
+    assert surest(labels, reach, 1).tolist() == [0, -1, 1, -1, -1, -1]
+    tied = np.full((4, 3), 1 / 3)
+    assert surest(np.zeros(4, dtype=np.int64), tied, 2).tolist() == [0, 0, -1, -1]
+    assert surest(np.zeros(2, dtype=np.int64), np.ones((2, 1)), 1).tolist() == [0, -1]
 
 
 def test_agreement_of_neighbours() -> None:

@@ -54,22 +54,27 @@ def nearest_to_centres(learner: DSAC) -> list[int]:
     return [int(i) for i in d.argmin(axis=0)]
 
 
-def test_rules_may_see_the_untrained_vectors_beside_the_embedding() -> None:
+def test_rules_may_see_the_embedding_beside_the_one_it_set_out_from() -> None:
     pool, truth = pool_of()
     learner = begun(pool, describe="both")
+    first = learner.embedding().copy()
     view = asked(pool, truth, nearest_to_centres(learner))
     fit(learner, view)
-    seen = learner.snapshot(view, frozenset({"embedding", "centres"}))
-    given, centres = (seen.part(name, "a rule") for name in ("embedding", "centres"))
-    vectors, z = np.asarray(pool.features), learner.embedding()
-    for i in (0, 17, 59):  # an inner product is the mean of the two cosines
-        for j in (3, 41):
-            cosines = [
-                x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j]) for x in (z, vectors)
-            ]
-            assert given[i] @ given[j] == pytest.approx(np.mean(cosines), abs=1e-5)
-    for p in range(3):
-        np.testing.assert_allclose(centres[p], given[learner.a == p].mean(axis=0), atol=1e-5)
+    again = DSAC(learner.options)
+    again.load(learner.state())
+    for one in (learner, again):
+        seen = one.snapshot(view, frozenset({"embedding", "centres"}))
+        given, centres = (seen.part(name, "a rule") for name in ("embedding", "centres"))
+        z = learner.embedding()
+        assert not np.allclose(z, first)
+        for i in (0, 17, 59):  # an inner product is the mean of the two cosines
+            for j in (3, 41):
+                cosines = [
+                    x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j]) for x in (z, first)
+                ]
+                assert given[i] @ given[j] == pytest.approx(np.mean(cosines), abs=1e-5)
+        for p in range(3):
+            np.testing.assert_allclose(centres[p], given[learner.a == p].mean(axis=0), atol=1e-5)
     assert DSACOptions().describe == "embedding"
 
 
@@ -608,6 +613,74 @@ def test_finetune_trains_the_backbone_and_goes_on_from_its_state() -> None:
         assert np.array_equal(snapshots[0].parts[name], snapshots[1].parts[name]), name
     proba = learner.predict(pool.read(np.arange(18)))
     assert np.allclose(proba, snapshots[0].proba, atol=1e-4)
+
+
+def adapting(pool: TinyPool, **options: Any) -> DSAC:
+    return begun(pool, train="finetune", backbone="small", train_aug="none", lr=1e-2, **options)
+
+
+def norms_of(learner: DSAC) -> dict[str, np.ndarray]:
+    return {k: v for k, v in learner.state().items() if "running_" in k and "body" in k}
+
+
+def weights_of_body(learner: DSAC) -> np.ndarray:
+    return np.concatenate([p.detach().numpy().ravel() for p in learner.network.body.parameters()])
+
+
+def test_the_head_may_learn_first_and_the_body_at_a_rate_of_its_own() -> None:
+    pool, truth = tiny_pool(18, (12, 12), 3)
+    moved = []
+    for rate in (0.0, 1e-4, 1e-2):
+        learner = adapting(pool, lr_body=rate, weight_decay=0.0, max_steps=3)
+        before = weights_of_body(learner)
+        fit(learner, asked(pool, truth, nearest_to_centres(learner)))
+        moved.append(float(np.abs(weights_of_body(learner) - before).max()))
+    assert moved[0] == 0
+    assert moved[1] == pytest.approx(3e-4, rel=0.4)  # a step of Adam is about its rate
+    assert moved[2] > 30 * moved[1]
+    losses = []
+    for steps in (0, 40):
+        learner = adapting(pool, lr_body=0.0, weight_decay=0.0, head_steps=steps, max_steps=1)
+        before = weights_of_body(learner)
+        told = fit(learner, asked(pool, truth, nearest_to_centres(learner)))
+        assert np.array_equal(weights_of_body(learner), before)
+        assert told.images == 18 * (1 + steps)
+        losses.append(told.losses["class"])
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_norms_of_the_body_may_keep_their_statistics() -> None:
+    pool, truth = tiny_pool(18, (12, 12), 3)
+    for norms, stay in (("keep", True), ("train", False)):
+        learner = adapting(pool, norms=norms)
+        before = norms_of(learner)
+        assert before
+        fit(learner, asked(pool, truth, nearest_to_centres(learner)))
+        assert all(np.array_equal(before[k], v) for k, v in norms_of(learner).items()) is stay
+
+
+def test_the_graph_of_the_embedding_is_made_anew_each_round() -> None:
+    pool, truth = pool_of()
+    learner = begun(pool, pseudo_label="agreed", graph_of="embedding", predict="views")
+    rows = nearest_to_centres(learner)
+    fit(learner, asked(pool, truth, rows))
+    near = geometry.neighbours(geometry.unit_rows(learner.embedding()), 10)
+    expected = graph.knn_graph(near.ids, near.d2).W
+    assert abs(learner._neighbourhood(learner.options) - expected).max() < 1e-12
+    fit(learner, asked(pool, truth, [*rows, 5, 6], round=2))
+    assert abs(learner._neighbourhood(learner.options) - expected).max() > 1e-6
+
+
+def test_only_the_surest_of_a_class_are_trained_on() -> None:
+    pool, truth = pool_of()
+    counts = []
+    for share in (None, 0.25):
+        learner = begun(pool, pseudo_label="agreed", pseudo_share=share)
+        fit(learner, asked(pool, truth, nearest_to_centres(learner)))
+        counts.append(np.bincount(learner.pseudo[learner.pseudo >= 0], minlength=3))
+    assert (counts[1] <= 5).all()  # a quarter of 60 / 3
+    assert (counts[1] == np.minimum(counts[0], 5)).all()
+    assert (counts[0] > 5).any()
 
 
 # --- degenerate input ----------------------------------------------------------------------------

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from handful import geometry, graph, pseudo
 from handful.errors import InputError, RecipeError, TrainingError
@@ -46,6 +46,7 @@ from handful.losses.self_paced import (
     supervised_weights,
     unlabelled_loss,
 )
+from handful.networks.backbones import Backbone
 from handful.networks.embedding import EmbeddedClassifier, EmbedNorm, HeadKind
 from handful.progress import Progress
 from handful.registry import register_learner
@@ -76,6 +77,7 @@ Predict: TypeAlias = Literal["row", "column-softmax", "centre", "cluster", "view
 PUBLISHED_SETS = {(13_000, 10), (60_000, 10), (60_000, 20)}  # images and classes: k_2 as printed
 GRAPH_SHARE = 0.8  # of predict = "views"
 LEAST_STEPS = 300  # of a round: an epoch of a small folder is a step or two
+_NOTHING: Matrix = np.empty((0, 0), dtype=np.float32)
 log = logging.getLogger(__name__)
 
 
@@ -106,10 +108,13 @@ class DSACOptions(InputOptions):
     pseudo_label: PseudoLabel = "newest"
     graph_k: int = 10  # neighbours of the graph, of the untrained vectors at unit length
     graph_alpha: float = 0.9  # how far answers are spread over it
+    graph_of: Literal["vectors", "embedding"] = "vectors"  # embedding: F, anew each round
     pseudo_policy: Literal["rebuild", "accumulate"] = "rebuild"  # each round anew, or kept
     pseudo_cap: float = 1.0  # at most this share of a cluster
     cap_by_share: bool = False  # times the share of agreeing representatives; none below .5
     agree_tau: float = 0.0  # only where this share of the neighbours is in the cluster
+    # of agreed: at most this many a class, in shares of a mean class; the surest by the graph
+    pseudo_share: float | None = None
     k2_mode: Literal["auto", "absolute", "fraction", "code"] = "auto"  # auto: by set size
     k2_start: float | None = None  # 50 images, .05 of a mean cluster, or 200 by code
     k2_step: float | None = None  # a round: 1,000 images, .15, or 10
@@ -123,6 +128,9 @@ class DSACOptions(InputOptions):
     lr: float | None = None  # of AdamW: 1e-3 frozen, 2e-5 finetune
     weight_decay: float = 0.01  # none on biases and norm layers
     batch_size: int | None = None  # of each stream: 128 published, 256 fast
+    lr_body: float | None = None  # of finetune: of G alone; lr when None
+    norms: Literal["train", "keep"] = "train"  # of finetune: keep the statistics of G's batch norms
+    head_steps: int = 0  # of finetune: of E and f on the untrained vectors, before the first round
     epochs: int | None = None  # of a round: 50 frozen, 100 finetune, 20 fast
     least_steps: int | None = None  # of a round: 300 where the schedule sets the epochs
     max_steps: int | None = None  # of a round: 600 fast
@@ -139,8 +147,8 @@ class DSACOptions(InputOptions):
     # views: a fifth of what centre says and four of what the graph says, for the pool's own images
     # (for new ones, which no graph knows, f in its place)
     predict: Predict = "row"  # row column-softmax centre cluster views: argmax of f, or else
-    # what rules are given: F, or F beside the untrained vectors, each at unit length. What was
-    # trained draws the classes it knows together and hides what else there is; the vectors do not
+    # what rules are given: F, or F beside the F that it set out from, each at unit length. What
+    # is trained draws the classes it knows together and hides what else there is
     describe: Literal["embedding", "both"] = "embedding"
 
     def resolved(self) -> DSACOptions:
@@ -206,6 +214,7 @@ class DSAC:
         self._z: Matrix | None = None
         self._graph: csr_array | None = None  # of the attached pool
         self._first: Weights = {}  # kept only for cold starts
+        self._outset: tuple[Matrix, Matrix] = (_NOTHING, _NOTHING)  # E at first, and its mean
         self.n_classes = 0
         self.round = 0  # rounds trained
         self.a: Ints = np.empty(0, dtype=np.int64)
@@ -281,6 +290,9 @@ class DSAC:
         for inner in range(1, o.passes + 1):
             self.pseudo = self._pseudo_labels(o, view, known, d, near, inner)
             y = np.where(known >= 0, known, self.pseudo)
+            if self.inputs.way == "finetune" and o.head_steps and not self.round and inner == 1:
+                first = replace(o, max_steps=o.head_steps, least_steps=o.head_steps)
+                self._train(first, y, known, rngs[0], progress, meter, seen=True)
             self._train(o, y, known, rngs[0], progress, meter)
         self.round += 1  # from here on it is about the next one
         z = self.embedding()
@@ -299,15 +311,22 @@ class DSAC:
         rng: Generator,
         progress: Progress,
         meter: Meter,
+        *,
+        seen: bool = False,
     ) -> None:
-        """Eq. 7 over two streams, the images with a class and those without."""
+        """Eq. 7 over two streams, the images with a class and those without.
+
+        ``seen``: E and f alone, on the vectors of the untrained G.
+        """
         assert o.lr is not None
         net, device = self.network, self.inputs.device
         accelerator = fabric(o.precision, o.devices)
-        optimizer = torch.optim.AdamW(_decayed(net, o.weight_decay), lr=o.lr)
+        optimizer = torch.optim.AdamW(_groups(net, o, seen=seen), lr=o.lr)
         model, optimizer = accelerator.setup(net, optimizer)
         consts = self._constants(o, y, known, anew=not o.warm_start)
         source, order = self.inputs.training(rng), _order(o, y, rng)
+        if seen:
+            source = self.inputs.seen()
         meter.restart()
         net.train()
         epoch, step = 0, 0
@@ -320,7 +339,7 @@ class DSAC:
                         consts = self._constants(o, y, known, anew=True)
                         net.train()  # looking at all images was in evaluation mode
                 x = source(np.concatenate([free, mine]))
-                z, logits = model(x, len(free))
+                z, logits = model(x, len(free), seen)
                 u, i = (torch.from_numpy(rows).to(device) for rows in (free, mine))
                 unlabelled = o.lambda_u * unlabelled_loss(
                     z[: len(free)], consts.centres[consts.a[u]], consts.w[u], consts.lam[u]
@@ -448,7 +467,13 @@ class DSAC:
         if o.pseudo_label == "none":
             return np.full(n, UNKNOWN, dtype=np.int64)
         if o.pseudo_label == "agreed":
-            return pseudo.agreed_labels(self.a, d, known, self._spread(o, known), n_clusters=k)
+            reach = self._reach(o, known)
+            spread = np.where(reach.any(axis=1), reach.argmax(axis=1), UNKNOWN)
+            agreed = pseudo.agreed_labels(self.a, d, known, spread, n_clusters=k)
+            if o.pseudo_share is None:
+                return agreed
+            most = max(1, round(o.pseudo_share * n / max(self.n_classes, 1)))
+            return pseudo.surest(agreed, reach, most)
         mode = o.k2_mode
         if mode == "auto":
             mode = "absolute" if (n, k) in PUBLISHED_SETS else "fraction"
@@ -473,11 +498,6 @@ class DSAC:
             previous=self.pseudo if o.pseudo_policy == "accumulate" else None,
         )
 
-    def _spread(self, o: DSACOptions, known: Ints) -> Ints:
-        """The class that the answers reach each image with, over neighbours; -1 none ``(n,)``."""
-        F = self._reach(o, known)
-        return np.where(F.any(axis=1), F.argmax(axis=1), UNKNOWN)
-
     def _reach(self, o: DSACOptions, known: Ints) -> NDArray[np.float64]:
         """Shares of the classes that labels spread over the graph give each image ``(n, C)``."""
         W = self._neighbourhood(o)
@@ -493,9 +513,11 @@ class DSAC:
         return known
 
     def _neighbourhood(self, o: DSACOptions) -> csr_array:
-        """The graph of the untrained vectors at unit length, made once a pool."""
+        """The graph of the untrained vectors at unit length, made once a pool, or of F now."""
         if self._graph is None:
-            near = geometry.neighbours(geometry.unit_rows(self.inputs.vectors()), o.graph_k)
+            trained = o.graph_of == "embedding"
+            x = self.embedding() if trained else self.inputs.vectors()
+            near = geometry.neighbours(geometry.unit_rows(x), o.graph_k)
             self._graph = graph.knn_graph(near.ids, near.d2).W
         return self._graph
 
@@ -540,7 +562,7 @@ class DSAC:
                     f"this model clustered {len(self.a)} images and the pool holds {len(z)}: fit it"
                 )
             both = self.options.describe == "both"
-            x = self._beside_vectors(z) if both and parts & {"embedding", "centres"} else z
+            x = self._beside_the_first(z) if both and parts & {"embedding", "centres"} else z
             if "embedding" in parts:
                 found["embedding"] = z.copy() if x is z else x
             if "centres" in parts:
@@ -555,12 +577,14 @@ class DSAC:
             view, found, learner=self.name, n_classes=self.n_classes, predict=self.predict
         )
 
-    def _beside_vectors(self, z: Matrix) -> Matrix:
-        """F and the untrained vectors at unit length, in one row of length 1 ``(n, m + p)``."""
-        x = self.inputs.vectors()
-        both = np.empty((len(z), z.shape[1] + x.shape[1]), dtype=np.float32)
-        both[:, : z.shape[1]] = geometry.unit_rows(z)
-        both[:, z.shape[1] :] = geometry.unit_rows(x)
+    def _beside_the_first(self, z: Matrix) -> Matrix:
+        """F and the F that it set out from at unit length, in one row of length 1 ``(n, 2m)``."""
+        weight, mean = self._outset
+        x, m = self.inputs.vectors(), z.shape[1]
+        both = np.empty((len(z), 2 * m), dtype=np.float32)
+        both[:, :m] = geometry.unit_rows(z)
+        for rows in geometry.row_blocks(*x.shape):
+            both[rows, m:] = geometry.unit_rows((x[rows] - mean) @ weight.T)
         both *= math.sqrt(0.5)
         return both
 
@@ -647,10 +671,14 @@ class DSAC:
     def _moved(self) -> None:
         """Say that the weights (or the images) have changed: the kept F is no longer theirs."""
         self._z = None
+        if self.options.graph_of == "embedding":
+            self._graph = None
 
     def _new_network(self, p: int, m: int, c: int) -> EmbeddedClassifier:
-        o = self.options
-        made = EmbeddedClassifier(self.inputs.body(), p, m, c, norm=o.embed_norm, head=o.head)
+        o, body = self.options, self.inputs.body()
+        if isinstance(body, Backbone):
+            body.keeps_statistics = o.norms == "keep"
+        made = EmbeddedClassifier(body, p, m, c, norm=o.embed_norm, head=o.head)
         return made.to(self.inputs.device)
 
     def _build(self, o: DSACOptions, rng: Generator, progress: Progress) -> None:
@@ -659,7 +687,10 @@ class DSAC:
         x = self.inputs.vectors(progress)
         with seeded(rng):
             self._net = self._new_network(x.shape[1], o.m, max(self.n_classes, 1))
-        self._net.embedding.start(x, rng)
+        embedding = self._net.embedding
+        embedding.start(x, rng)
+        weight, mean = embedding.linear.weight.detach().cpu(), embedding.mean.cpu()
+        self._outset = weight.numpy().copy(), mean.numpy().copy()
         self._first = {} if o.warm_start else weights_of(self._net)
         self._moved()
 
@@ -724,6 +755,8 @@ class DSAC:
             "class_of": self.class_of.copy(),
             "log_mass": self.log_mass.copy(),
             "reach": self.reach.copy(),
+            "outset": self._outset[0].copy(),
+            "outset_mean": self._outset[1].copy(),
             "spread": np.array([self.spread]),
             "counts": np.array(
                 [self.n_classes, self.round, WAYS.index(self.inputs.way or "frozen")]
@@ -753,6 +786,8 @@ class DSAC:
         self.log_mass, self.spread = np.array(state["log_mass"]), float(state["spread"][0])
         # a model of an earlier version knows no such thing
         self.reach = np.array(state.get("reach", self.reach))
+        weight, mean = (np.array(state.get(k, _NOTHING)) for k in ("outset", "outset_mean"))
+        self._outset = weight, mean
         self._moved()
 
 
@@ -827,11 +862,21 @@ def _one_hot(labels: Ints, k: int) -> Matrix:
     return hot
 
 
-def _decayed(net: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """AdamW's groups: matrices and filters decay, biases and the weights of norm layers do not."""
-    decay = [p for p in net.parameters() if p.ndim > 1]
-    other = [p for p in net.parameters() if p.ndim <= 1]
-    return [
-        {"params": decay, "weight_decay": weight_decay},
-        {"params": other, "weight_decay": 0.0},
-    ]
+def _groups(net: EmbeddedClassifier, o: DSACOptions, *, seen: bool) -> list[dict[str, object]]:
+    """AdamW's groups: matrices and filters decay, biases and the weights of norm layers do not.
+
+    G has a rate of its own where ``lr_body`` says so, and no part in it when ``seen``.
+    """
+    body = {id(p) for p in net.body.parameters()}
+    found: list[dict[str, object]] = []
+    for mine in (True, False):
+        if mine and seen:
+            continue
+        here = [p for p in net.parameters() if (id(p) in body) == mine]
+        rate = {"lr": o.lr_body} if mine and o.lr_body is not None else {}
+        decay, other = [p for p in here if p.ndim > 1], [p for p in here if p.ndim <= 1]
+        found += [
+            {"params": decay, "weight_decay": o.weight_decay, **rate},
+            {"params": other, "weight_decay": 0.0, **rate},
+        ]
+    return [group for group in found if group["params"]]

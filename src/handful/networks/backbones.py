@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Self
 
 import torch
 from numpy.random import Generator
@@ -105,6 +105,7 @@ class Backbone(nn.Module):
         self.image_size, self.square = image_size, square
         self.mean, self.deviation = mean, deviation
         self.trunk = trunk
+        self.keeps_statistics = False
         # constants of the weights, not weights: they stay out of the state
         self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_deviation", torch.tensor(deviation).view(1, 3, 1, 1), False)
@@ -121,6 +122,15 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         z: Tensor = self.trunk(self.prepare(x))
         return z
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; batch norms stay as they are once ``keeps_statistics`` is set."""
+        super().train(mode)
+        if self.keeps_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def output_size(self, size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
         """Height and width that images of ``size`` are brought to.

@@ -135,9 +135,12 @@ class EmbeddedClassifier(nn.Module):
         found: Tensor = self.last(self.before(z))
         return found
 
-    def forward(self, x: Tensor, free: int = 0) -> tuple[Tensor, Tensor]:
-        """F of all rows, and logits of those after the first ``free``, which have no class."""
-        z = self.embed(x)
+    def forward(self, x: Tensor, free: int = 0, seen: bool = False) -> tuple[Tensor, Tensor]:
+        """F of all rows, and logits of those after the first ``free``, which have no class.
+
+        ``seen``: ``x (B, p)`` is what the body made of the rows before.
+        """
+        z = self.embedding(x) if seen else self.embed(x)
         return z, self.logits(z[free:])
 
     def grow(self, n_classes: int) -> None:

@@ -25,6 +25,8 @@ SAMPLE = 20_000  # members of a cluster among which neighbours are looked for
 _BLOCK = 1024  # rows of a typicality at once
 _FULL_KMEANS = 50, 100_000  # clusters and images up to which k-means runs until it rests
 _SEEDED = 20  # images a cluster from which the start of a long k-means is drawn
+_COMPARED = 4_000  # images at least on which several starts are compared
+_RESTED = 30  # steps of each of them at most
 _STEPS = 10  # of Lloyd's, there and on all images
 _log = logging.getLogger(__name__)
 
@@ -51,8 +53,8 @@ class TypiClust:
     Here      the distance, as printed; the released code takes its square (``squared``).  Small
               clusters come last instead of never.  For more than 50 clusters or 100,000 images
               k-means starts from 20 images a cluster and takes ten steps over all: a lower
-              inertia than mini-batches, sooner.  Equal typicality (duplicates) falls by a seeded
-              permutation.
+              inertia than mini-batches, sooner; with several ``starts`` from 4,000 images at
+              least.  Equal typicality (duplicates) falls by a seeded permutation.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ class TypiClust:
     normalise : scale the vectors to length 1 first.
     most : number of clusters at most.
     least : images that a cluster must have to be visited before the small ones.
-    starts : of k-means; the one of least inertia counts. More of them vary less by seed.
+    starts : of k-means, compared by inertia (on a sample where there are several). More of them
+        vary less by seed.
     ties : ``"random"``, or ``"index"`` for worked numbers.
     """
 
@@ -205,13 +208,15 @@ def _mend(d2: Array, near: Array, block: Array, others: Array, own: Array) -> No
 
 
 def _clustered(z: Array, k: int, rng: Generator, starts: int) -> NDArray[np.int64]:
-    """The cluster of every row by k-means; from a sample, and for ten steps, where it is long."""
+    """The cluster of every row by k-means; where it is long, started on a sample, in ten steps."""
     clusters, images = _FULL_KMEANS
-    if k <= clusters and len(z) <= images:
-        return geometry.kmeans(z, k, rng, n_init=starts).labels
-    rows = np.sort(rng.choice(len(z), min(len(z), _SEEDED * k), replace=False))
+    if starts == 1 and k <= clusters and len(z) <= images:
+        return geometry.kmeans(z, k, rng, n_init=1).labels
+    size = _SEEDED * k if starts == 1 else max(_SEEDED * k, _COMPARED)
+    rows = np.sort(rng.choice(len(z), min(len(z), size), replace=False))
     free = np.full(len(rows), -1)
-    start = geometry.constrained_kmeans(z[rows], free, k, rng, n_init=starts, max_iter=_STEPS)
+    steps = _STEPS if starts == 1 else _RESTED
+    start = geometry.constrained_kmeans(z[rows], free, k, rng, n_init=starts, max_iter=steps)
     return geometry.lloyd(z, start.centres, max_iter=_STEPS).labels
 
 
