@@ -16,6 +16,7 @@ from statistics import mean, stdev
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 Row = Mapping[str, str]
 COLOURS = (
@@ -99,6 +100,7 @@ def minutes(rows: Sequence[Row]) -> Figure:
     axes.set_xlabel("minutes")
     axes.set_ylabel("share of all pictures with the right label")
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MultipleLocator(5))
     axes.set_ylim(0, 1)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

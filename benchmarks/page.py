@@ -360,7 +360,8 @@ def persons(given: argparse.Namespace) -> None:
         )  # fmt: skip
         for minute, figures in found:
             for name, value in figures.items():
-                if not given.dry:
+                last = minute == given.minutes or name.startswith("accuracy")
+                if last and not given.dry:
                     record("page_person", "stl10", order + look, "", seed, minute, name, value)
 
 

@@ -288,6 +288,7 @@ def _columns_of_rounds() -> set[str]:
         "accuracy_test", "accuracy_unlabelled", "ari_kmeans", "purity_all", "macro_f1_test",
         "balanced_accuracy_test", "entropy_mean", "seconds_fit", "seconds_query",
         "images_per_second", "peak_mb", "asked", "round", "pseudo_count", "pseudo_error",
+        "accuracy_export", "accuracy_answered",
     }  # fmt: skip
 
 
