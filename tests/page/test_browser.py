@@ -18,7 +18,6 @@ from browsing import (
     Server,
     answer,
     api,
-    axe,
     digits,
     drawn,
     faults,
@@ -313,23 +312,3 @@ SEEN = """(() => { const box = document.querySelector('.grid').getBoundingClient
     const r = t.getBoundingClientRect();
     return r.top >= box.top - 1 && r.top + r.height / 2 <= box.bottom;
   }).length; })()"""
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_screen_shuts_anybody_out(again: Any, theme: str) -> None:
-    """axe finds nothing, not even minor, on any screen, a menu or a dialog."""
-    name_class(again, "Manuel")
-    name_class(again, "Nora")
-    until_stored(again)
-    again.media(prefers_color_scheme=theme)
-    look = axe(again)
-    try:
-        for screen in SCREENS:
-            visit(again, screen, "document.querySelector('.work *')")
-            again.run("new Promise((done) => setTimeout(done, 100))")
-            assert look() == [], screen
-        visit(again, "classes", "document.querySelector('[data-testid=class]')")
-        open_menu(again, 0, "Merge into...")
-        assert look() == []
-    finally:
-        again.media(prefers_color_scheme="light")

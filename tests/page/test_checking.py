@@ -504,13 +504,10 @@ def test_the_result_of_an_audit_shuts_nobody_out(browser: Any, work: Work) -> No
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_screen_shuts_anybody_out_or_is_wider_than_the_window(
-    browser: Any, still: Work, theme: str
-) -> None:
+def test_no_screen_is_wider_than_the_window(browser: Any, still: Work, theme: str) -> None:
     browser.media(prefers_color_scheme=theme)
     try:
         with window(browser, still, "audit") as w:
-            look = axe(w)
             for width, height in ((1280, 720), (1920, 1080), (768, 1024)):
                 w.size(width, height, touch=width == 768)
                 for screen, ready in SCREENS.items():
@@ -518,8 +515,6 @@ def test_no_screen_shuts_anybody_out_or_is_wider_than_the_window(
                     w.run("new Promise((done) => setTimeout(done, 60))")
                     assert w.run("document.documentElement.scrollWidth") <= width, screen
                     assert drawn(w) == [], (screen, width)
-                    if width == 1280:
-                        assert look() == [], screen
     finally:
         browser.size(1280, 720)
         browser.media(prefers_color_scheme="light")

@@ -180,7 +180,11 @@ def test_01_each_says_a_name_and_sees_the_other(scene: Scene) -> None:
     while scene.p1.colleagues.get("P2") is None or scene.p2.colleagues.get("P1") is None:
         assert time.monotonic() < until
     for word in WORDS:
+        image = str(scene.p1.page.run(f"{PICTURE}.dataset.image"))
+        scene.p1.said[image] = word
+        scene.p1.shown.append(image)
         name_class(scene.p1.page, word)
+        scene.p1.page.until(f"{PICTURE}?.dataset.image !== {json.dumps(image)}")
     until_stored(scene.p1.page)
     scene.keys = scene.p1.keys
     scene.p2.page.until(
@@ -204,6 +208,7 @@ def test_02_nobody_is_asked_what_another_is_asked(scene: Scene) -> None:
         sitter.note_served()
     events = [e for e in scene.events[before:] if e.kind == "labelled"]
     assert Counter(e.person for e in events) == {"P1": EACH, "P2": EACH}
+    events = [e for e in scene.events if e.kind == "labelled"]
     twice = {e.data["image"] for e in events if e.data.get("overlap")}
     by = {name: {e.data["image"] for e in events if e.person == name} for name in ("P1", "P2")}
     assert by["P1"] & by["P2"] <= twice
@@ -484,16 +489,21 @@ def test_10_eight_tabs_of_one_person(scene: Scene) -> None:
             "[...document.querySelectorAll('[data-testid=tile] img')]"
             ".slice(0, 20).every((i) => i.complete && i.naturalWidth)", seconds=60,
         )  # fmt: skip
-    p1.again()
+    p1.again("#/pictures")
+    p1.page.until("document.querySelectorAll('[data-testid=tile] img').length > 20")
+    p1.page.run("document.querySelector('[data-testid=tile]').focus()")
     best = float("inf")
     keys = p1.keys
-    for _ in range(3):  # what else the machine does only makes it slower
+    for turn in range(3):  # what else the machine does only makes it slower
         p1.page.run("took.length = 0")
-        for _ in range(20):
-            p1.answer(keys=keys)
-            time.sleep(0.1)
+        for n in range(20):
+            p1.page.press(keys[WORDS[(turn + n) % 10]])
+            p1.page.press("ArrowRight")
+            time.sleep(0.2)
         until_stored(p1.page)
-        best = min(best, float(np.percentile(p1.page.run("took"), 95)))
+        took = p1.page.run("took")
+        assert took
+        best = min(best, float(np.percentile(took, 95)))
         if best <= 150:
             break
     assert best <= 150

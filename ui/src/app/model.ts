@@ -461,12 +461,17 @@ export class Model {
 
   // ---------------------------------------------------------------- classes
 
-  /** Runs a change of the classes and takes over what it gives; null where it was refused. */
-  async change(run: (id: string, rev: number) => Promise<ClassMade>): Promise<ClassMade | null> {
+  /**
+   * Runs a change of the classes and takes over what it gives; null where it was refused.
+   * ``seen``: the revision that the person decided on, which a refusal brings up to date.
+   */
+  async change(
+    run: (id: string, rev: number) => Promise<ClassMade>, seen?: { rev: number },
+  ): Promise<ClassMade | null> {
     const { state } = this.now;
     if (!state) return null;
     try {
-      const made = await run(this.outbox.newId(), state.label_rev);
+      const made = await run(this.outbox.newId(), seen?.rev ?? state.label_rev);
       this.app.set({
         state: {
           ...this.now.state!, classes: made.classes, label_rev: made.label_rev, undo: made.undo,
@@ -480,7 +485,8 @@ export class Model {
     } catch (error) {
       const gone = "handful is not running. Nothing was changed.";
       this.tell(error instanceof Refused ? error.message : gone, "careful");
-      void this.refresh().catch(() => undefined);
+      const known = () => { if (seen) seen.rev = this.now.state?.label_rev ?? seen.rev; };
+      void this.refresh().then(known, () => undefined);
       return null;
     }
   }

@@ -90,15 +90,14 @@ function Side({ group, hide, large, small, onLarge }: {
   return (
     <button
       type="button" class={`side ${large ? "wide" : ""}`} onMouseDown={keepFocus} onClick={onLarge}
-      aria-label={`Group of ${pictures(group.n)}${name === null ? "" : `, likely ${name}`}: ${large ? "four pictures of it" : "more of it"}`}
     >
       <span class="tiles">
         {tiles.map((picture) => <span key={picture.id}><Thumbnail of={picture} tile={TILE} /></span>)}
       </span>
       <span class="row">
-        <b>{pictures(group.n)}</b>
+        <b><span class="said">Group of </span>{pictures(group.n)}</b>
         {name !== null && <LikelyName of={group.likely!} words="brackets" />}
-        <span class="dim">{large ? "less" : "see more"}</span>
+        <span class="dim">{large ? "see less" : "see more"}</span>
       </span>
     </button>
   );

@@ -213,12 +213,19 @@ interface FormProps {
   close: () => void;
 }
 
-function Rename({ of, classes, close }: FormProps) {
+/** Changes a class as it stood when the dialog was opened: what others did since is not undone. */
+function useChange(): (run: Parameters<Model["change"]>[0]) => ReturnType<Model["change"]> {
   const model = useModel();
+  const [seen] = useState(() => ({ rev: model.now.state?.label_rev ?? 0 }));
+  return (run) => model.change(run, seen);
+}
+
+function Rename({ of, classes, close }: FormProps) {
+  const change = useChange();
   const [name, setName] = useState(of.name);
   const owner = classes.find((c) => c.id !== of.id && sameName(c.name, name));
   const submit = async () => {
-    const made = await model.change((id, seen_rev) =>
+    const made = await change((id, seen_rev) =>
       owner
         ? api.mergeClass(of.id, { id, seen_rev, into: owner.id })
         : api.changeClass(of.id, { id, seen_rev, name: tidied(name) }),
@@ -248,12 +255,12 @@ function Rename({ of, classes, close }: FormProps) {
 }
 
 function Merge({ of, classes, close }: FormProps) {
-  const model = useModel();
+  const change = useChange();
   const others = classes.filter((c) => c.id !== of.id);
   const [into, setInto] = useState(others[0]!.id);
   const target = others.find((c) => c.id === into)!;
   const submit = async () => {
-    const made = await model.change((id, seen_rev) => api.mergeClass(of.id, { id, seen_rev, into }));
+    const made = await change((id, seen_rev) => api.mergeClass(of.id, { id, seen_rev, into }));
     if (made) close();
   };
   return (
@@ -306,9 +313,9 @@ function Samples({ of }: { of: ClassInfo }) {
 }
 
 function Archive({ of, close }: FormProps) {
-  const model = useModel();
+  const change = useChange();
   const submit = async () => {
-    const made = await model.change((id, seen_rev) => api.archiveClass(of.id, { id, seen_rev }));
+    const made = await change((id, seen_rev) => api.archiveClass(of.id, { id, seen_rev }));
     if (made) close();
   };
   return (
@@ -324,14 +331,14 @@ function Archive({ of, close }: FormProps) {
 }
 
 function ChangeKey({ of, classes, close }: FormProps) {
-  const model = useModel();
+  const change = useChange();
   const bindings = useApp((app) => app.settings.bindings);
   const [key, setKey] = useState<Chord | null>(null);
   const why = key === null ? null : classKeyConflict(key, of.id, classes, bindings);
   const owner = classes.find((c) => c.key === key && c.id !== of.id);
   const submit = async () => {
     if (key === null) return;
-    const made = await model.change((id, seen_rev) =>
+    const made = await change((id, seen_rev) =>
       api.changeClass(of.id, { id, seen_rev, key, ...(owner ? { swap: true } : {}) }),
     );
     if (made) close();
@@ -360,11 +367,11 @@ function ChangeKey({ of, classes, close }: FormProps) {
 }
 
 function ChangeLook({ of, classes, close }: FormProps) {
-  const model = useModel();
+  const change = useChange();
   const [look, setLook] = useState(of.look);
   const owner = classes.find((c) => c.look === look && c.id !== of.id);
   const submit = async () => {
-    const made = await model.change((id, seen_rev) => api.changeClass(of.id, { id, seen_rev, look }));
+    const made = await change((id, seen_rev) => api.changeClass(of.id, { id, seen_rev, look }));
     if (made) close();
   };
   return (
