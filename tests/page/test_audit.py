@@ -14,6 +14,7 @@ from page_serving import Client, Served, paint, serving
 
 from handful import metrics
 from handful.page import audit
+from handful.page.gathering import Choice, Live, Still, label_rows
 from handful.page.index import Cell, Found, Index
 from handful.page.labels import label_of
 from handful.page.schema import Queued, Seen
@@ -271,6 +272,52 @@ class TestNeverTaught:
         assert ids[-40:] == images == [i["id"] for i in found[-40:]]
         assert {i["why"] for i in found[-40:]} == {"You were asked before"}
         assert "You were asked before" not in {i["why"] for i in found[:-40]}
+
+
+def test_an_export_says_of_each_picture_what_the_page_says(page: Served, tab: Client) -> None:
+    """Answers, states, suggestions, a class merged and one put away, a closed check: one label."""
+    rows = sorted(rows_of(page.project).values())
+    for name in ("c", "d"):
+        assert tab.make(name).status == 200
+    images = tab.ids()
+    images = [images[i] for i in np.random.default_rng(0).permutation(200)]
+    served = served_order(tab, 60)
+    states = ("none", "unsure", "later", "broken", "open")
+    for at, image in enumerate(images[:40]):
+        if at % 2:
+            tab.decide({"kind": "state_set", "images": [image], "state": states[at // 2 % 5]})
+        else:
+            tab.label(image, at // 2 % 4)
+    tab.decide({"kind": "group_labelled", "images": images[30:70], "class": 2, "from": "gallery"})
+    for at, image in enumerate(served):
+        state = ("none", "unsure", "broken")[at % 3]
+        said = {"state": state} if at % 2 else {"class": at // 2 % 4}
+        assert blind(tab, image, **said)
+    guesses = {row: ((-2, -1, 0, 1, 2, 3)[at % 6], 0.7) for at, row in enumerate(rows)}
+    teach_model(page.project, guesses)
+
+    def compared() -> set[tuple[str, str]]:
+        seen = set()
+        by_path = {row.path: row for row in page.project.index.walk(1000, 0)}
+        for source in (Live(page.project), Still(page.project.folder, place=page.project.place)):
+            found = {r["path"]: r for r in label_rows(source, Choice(open=True))}
+            assert set(found) == set(by_path)
+            for path, row in by_path.items():
+                label, out = label_of(page.project, row, audited=True), found[path]
+                assert out["source"] == (label.source or None), path
+                assert out["class_id"] == (label.class_id if label.state == "labelled" else None)
+                assert out["confidence"] == (None if label.p is None else pytest.approx(label.p))
+                answered = label.source not in ("", "model")
+                assert out["state"] == label.state or (not answered and label.state == "labelled")
+                seen.add((label.source, label.state))
+        return seen
+
+    assert ("model", "none") in compared()
+    tab.merge(3, into=1)
+    tab.archive(2)
+    compared()
+    assert tab.send("/audit/close", {"id": tab.id()}).status == 200
+    assert {("audit", "labelled"), ("audit", "none"), ("hand", "broken")} <= compared()
 
 
 class _Named:
