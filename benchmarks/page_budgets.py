@@ -7,7 +7,10 @@ stamp to the end of the frame that holds the next picture.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -68,6 +71,14 @@ def first_picture(folder: Path) -> float:
         browser.go("about:blank")
     running.end()
     return took
+
+
+def address(folder: Path) -> str:
+    """A new address of the page that runs, as a second start prints it: each is good for once."""
+    command = [sys.executable, "-m", "handful", str(folder), "--no-browser"]
+    env = os.environ | {"HANDFUL_CACHE": str(folder / ".cache")}
+    said = subprocess.run(command, capture_output=True, text=True, env=env, check=True).stdout
+    return next(line for line in said.splitlines() if line.startswith("http://"))
 
 
 def starts(folder: Path, times: int) -> Iterator[Figure]:
@@ -160,7 +171,7 @@ def keys(folder: Path, truth: dict[str, str], answers: int) -> Iterator[Figure]:
     with chromium.Chromium(patience=60) as browser:
         browser.size(1280, 720)
         person = Person(browser, truth, pace=0.15)
-        person.come(running.url)
+        person.come(address(folder))
         person.learn_files()
         person.gallery(until=12)
         person.until_stored()
@@ -284,6 +295,7 @@ def steps(folder: Path) -> Iterator[Figure]:
         browser.until("document.querySelector('[data-testid=stored]').textContent === 'Stored'")
         took = time.monotonic() - begun
         browser.go("about:blank")
+    running.url = address(folder)
     client = running.client("count")
     stored = client.state()["audit"]["answered"] + client.state()["counts"]["by_you"]
     client.connection.close()
