@@ -381,6 +381,17 @@ class TestPages:
         assert not page["stale"]
         assert [i["name"] for i in rest["items"]] == names[6:]
 
+    def test_pictures_by_their_ids_in_the_order_asked(self, client: Any) -> None:
+        ids = client.ids()
+        client.label(ids[3], "a")
+        some = [ids[5], ids[3], "nobody", ids[0]]
+        page = client.get("/images", filter=json.dumps({"ids": some})).json
+        assert [item["id"] for item in page["items"]] == [ids[5], ids[3], ids[0]]
+        assert (page["total"], page["next"]) == (3, None)
+        wanted = {"ids": some, "state": ["labelled"]}
+        assert client.ids(filter=json.dumps(wanted)) == [ids[3]]
+        assert client.get("/images", filter=json.dumps({"ids": ["x"] * 201})).status == 400
+
     def test_filters_meet(self, client: Any) -> None:
         ids = client.ids()
         client.label(ids[0], "a")

@@ -334,6 +334,8 @@ def test_the_map_is_gone_over_selected_and_labelled_by_keys(browser: Any, work: 
         w.until("document.querySelector('[data-testid=map-chosen]').textContent === '20 selected'")
         w.press("Enter")
         w.until("document.querySelectorAll('[data-testid=tile]').length === 20")
+        names = "[...document.querySelectorAll('[data-testid=tile]')].map((t) => t.ariaLabel)"
+        w.until(f"{names}.every((name) => /^\\d{{6}}.png, /.test(name))")
         w.press("Escape")
         w.until("document.querySelector('[data-testid=map]')")
         assert chosen(w) == 20

@@ -413,6 +413,7 @@ export type Filter = {
   person?: (string)[];
   presence?: ("here" | "missing" | "unreadable")[];
   folder?: string;
+  ids?: (string)[];
 };
 
 /** Pictures that are alike; ``ids`` are those still open, of a done group all: typical first. */

@@ -48,13 +48,17 @@ class Audit:
 
 @dataclass
 class ClassLine:
-    """One class: pictures by source; its guide; thumbnails as bytes with their type."""
+    """One class: pictures by source; its guide; thumbnails as bytes with their type.
+
+    ``nots``: pictures that were pinned because they are not of this class.
+    """
 
     id: int
     name: str
     sources: dict[str, int] = field(default_factory=dict)
     guide: str = ""
     pictures: list[tuple[str, bytes]] = field(default_factory=list)
+    nots: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -136,7 +140,7 @@ def _parts(report: ProjectReport, title: str) -> Iterator[str]:
     yield f"<h2>How the labels arose</h2>{_arose(report)}"
     if report.classes:
         yield f"<h2>Classes</h2>{_classes(report)}"
-    if any(line.pictures or line.guide for line in report.classes):
+    if any(line.pictures or line.nots or line.guide for line in report.classes):
         yield "<h2>Examples</h2>"
         yield from map(_example, report.classes)
     yield '<h2>What this does not say</h2><ul class="notes">'
@@ -252,16 +256,21 @@ def _right(report: ProjectReport, id: int) -> str:
 
 
 def _example(line: ClassLine) -> str:
+    if not (line.pictures or line.nots or line.guide):
+        return ""
+    guide = f'<p class="guide">{escape(shown(line.guide, 1_000))}</p>' if line.guide else ""
+    name = escape(shown(line.name))
+    nots = f'<p class="guide">Not {name}:</p>{_shelf(line.nots)}' if line.nots else ""
+    return f'<div class="block"><h3>{name}</h3>{guide}{_shelf(line.pictures)}{nots}</div>'
+
+
+def _shelf(pictures: Sequence[tuple[str, bytes]]) -> str:
     tiles = "".join(
         f'<li><span class="frame"><img alt="" src="data:{kind};base64,'
         f'{base64.b64encode(body).decode("ascii")}"></span></li>'
-        for kind, body in line.pictures
+        for kind, body in pictures
     )
-    if not (line.pictures or line.guide):
-        return ""
-    guide = f'<p class="guide">{escape(shown(line.guide, 1_000))}</p>' if line.guide else ""
-    shelf = f'<ul class="tiles">{tiles}</ul>' if tiles else ""
-    return f'<div class="block"><h3>{escape(shown(line.name))}</h3>{guide}{shelf}</div>'
+    return f'<ul class="tiles">{tiles}</ul>' if tiles else ""
 
 
 def _limits(report: ProjectReport) -> Iterator[str]:

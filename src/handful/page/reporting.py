@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def report_of(source: Source, folder: str, *, pictures: bool = False) -> Project
     from handful.metrics import wilson
 
     lines = {c.id: ClassLine(c.id, c.name, guide=_guide(c)) for c in source.classes.items if c.live}
+    pinned, liked = _Pinned.of(source), dict[int, list[str]]()
     states, open_, guessed = Counter[str](), 0, 0
     presence = Counter[str]()
     for row in label_rows(source, Choice(open=True)):
@@ -74,17 +76,24 @@ def report_of(source: Source, folder: str, *, pictures: bool = False) -> Project
         presence[where] += 1
         if where != "here":
             continue
+        pinned.meet(row["path"], row["sha256"])
         unsure = row["source"] == "model" and (row["confidence"] < SURE or row["state"] == "later")
         if row["class"] is not None:
             of = lines[row["class_id"]]
             of.sources[row["source"]] = of.sources.get(row["source"], 0) + 1
             guessed, open_ = guessed + unsure, open_ + unsure
-            if pictures and row["source"] in _LIKED and len(of.pictures) < _EXAMPLES:
-                _add_picture(of, source, row["sha256"])
+            if row["source"] in _LIKED and row["sha256"]:
+                some = liked.setdefault(of.id, [])
+                some += [row["sha256"]] if len(some) < _EXAMPLES else []
         elif row["state"] in ("open", "later"):
             open_ += 1
         else:
             states[_STATE_WORDS[row["state"]]] += 1
+    for line in lines.values() if pictures else ():
+        examples, nots = pinned.content(line.id)
+        some = list(dict.fromkeys([*examples, *liked.get(line.id, [])]))
+        line.pictures += _thumbs(source, some[: max(_EXAMPLES, len(examples))])
+        line.nots += _thumbs(source, nots)
     answers = [e for e in source.book.events if e.kind in _ANSWERS and source.book.alive(e)]
     model = model_of(source)
     return ProjectReport(
@@ -108,6 +117,7 @@ def report_of(source: Source, folder: str, *, pictures: bool = False) -> Project
     )
 
 
+_MOVED = "image_moved"
 _STATE_WORDS = {"unsure": "unsure", "none": "none of these", "broken": "broken"}
 
 
@@ -115,10 +125,48 @@ def _guide(found: Any) -> str:
     return str(found.guide.get("text", ""))
 
 
-def _add_picture(line: ClassLine, source: Source, sha256: str | None) -> None:
-    body = Thumbs(source.derived / "thumbs").get(sha256, 192) if sha256 else None
-    if body is not None:
-        line.pictures.append(("image/webp", body))
+class _Pinned:
+    """Pictures that the guides name, by what they are called now, and what they hold."""
+
+    def __init__(self, names: dict[int, tuple[list[str], list[str]]]) -> None:
+        self.names = names
+        self.held: dict[str, str | None] = {n: None for of in names.values() for s in of for n in s}
+
+    @classmethod
+    def of(cls, source: Source) -> _Pinned:
+        """The examples and the counter-examples of every class that is there."""
+        moved = {e.data["image"]: e.data["to"] for e in source.book.events if e.kind == _MOVED}
+
+        def now(name: str) -> str:
+            seen = {name}
+            while (name := moved.get(name, name)) not in seen:
+                seen.add(name)
+            return name
+
+        live = [c for c in source.classes.items if c.live]
+        return cls({
+            c.id: ([now(n) for n in c.guide.get("examples", ())],
+                   [now(n) for n in c.guide.get("nots", ())])
+            for c in live
+        })  # fmt: skip
+
+    def meet(self, name: str, sha256: str | None) -> None:
+        """A picture that is there."""
+        if name in self.held:
+            self.held[name] = sha256
+
+    def content(self, id: int) -> tuple[list[str], list[str]]:
+        """What the pinned pictures of a class hold, those that are there."""
+        examples, nots = (
+            [sha256 for name in names if (sha256 := self.held[name])] for names in self.names[id]
+        )
+        return examples, nots
+
+
+def _thumbs(source: Source, contents: Iterable[str]) -> list[tuple[str, bytes]]:
+    thumbs = Thumbs(source.derived / "thumbs")
+    bodies = [thumbs.get(sha256, 192) for sha256 in contents]
+    return [("image/webp", body) for body in bodies if body is not None]
 
 
 def _card(model: revisions.Revision | None) -> dict[str, Any]:

@@ -398,8 +398,9 @@ class _Comparison:
             if book.about(new):  # said of what it held before
                 aside[new] = f".aside/{len(book)}/{new}"
                 event("image_moved", {"image": new, "to": aside[new]})
+        pinned = self._pinned() if self.moves else set()
         for old, new in self.moves:
-            if book.about(old):
+            if book.about(old) or old in pinned:
                 event("image_moved", {"image": aside.get(old, old), "to": new})
         for row in self.changed:
             if row.path not in targets and book.about(row.path):
@@ -413,6 +414,12 @@ class _Comparison:
                     self.project.index.read(kept.row, {"sha256": held.was, "looked": 2})
                     self.project.set_presence(kept, "missing")
         return events
+
+    def _pinned(self) -> set[str]:
+        """Pictures that a class guide names, by their present names."""
+        guides = [c.guide for c in self.project.classes.items if c.guide]
+        names = [n for g in guides for kind in ("examples", "nots") for n in g.get(kind, ())]
+        return {self.project.now(name) for name in names}
 
     def _drop_old_names(self) -> None:
         index = self.project.index

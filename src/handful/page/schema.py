@@ -386,6 +386,7 @@ Filter = TypedDict(
         "person": NotRequired[Annotated[list[Text], BoundTo(0, 100)]],
         "presence": NotRequired[Annotated[list[Presence], BoundTo(0, 3)]],
         "folder": NotRequired[Annotated[str, BoundTo(0, 4_096)]],  # "" or a relative folder
+        "ids": NotRequired[Annotated[list[str], BoundTo(0, 200)]],  # these, in this order
     },
 )
 
@@ -793,7 +794,7 @@ class Group(TypedDict):
 
 
 class Groups(TypedDict):
-    """Those whose answer settles most first.  ``near``: groups that may be the same class, to be asked.
+    """Those whose answer settles most first.  ``near``: groups that may be one class, to be asked.
 
     ``stale``: of an older revision than the newest, which ``newest`` numbers.
     """

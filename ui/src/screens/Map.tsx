@@ -54,6 +54,7 @@ function NotYet({ newest }: { newest: number }) {
 
 const TOOLS: readonly [Tool, string][] = [["lasso", "lasso"], ["corners", "two corners"], ["move", "move the map"]];
 const COLOURS: readonly [ColourBy, string][] = [["class", "class"], ["open", "open or not"], ["sure", "how sure"]];
+const PORTION = 200; // pictures of a selection that are asked for at a time
 const NEAR = [1, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000];
 
 function Plane({ chart, newest }: { chart: Chart; newest: number }) {
@@ -206,32 +207,38 @@ function Plane({ chart, newest }: { chart: Chart; newest: number }) {
 
 function Selected({ chart }: { chart: Chart }) {
   const model = useModel();
-  const [items, setItems] = useState<readonly Picture[] | null>(null);
+  const [items, setItems] = useState<readonly Picture[]>([]);
+  const [ids, setIds] = useState<readonly string[] | null>(null);
+  const loading = useRef<Promise<void>>(Promise.resolve());
+  const asked = useRef(0);
   const { chosen } = usePart(chart.state, (all) => all);
   useEffect(() => {
-    const points = chart.points;
-    void chart.subjects(points).then((subjects) => setItems(subjects.map((s, i) => tileOf(s, i))));
+    void chart.subjects(chart.points).then((subjects) => setIds(subjects.map((s) => s.id)));
   }, []);
+  const until = (n: number): Promise<void> => {
+    while (ids && asked.current < Math.min(n, ids.length)) {
+      const some = ids.slice(asked.current, asked.current + PORTION);
+      asked.current += some.length;
+      const load = async () => {
+        const { items: found } = await api.images({ ids: some }, "name", null, PORTION);
+        setItems((before) => [...before, ...found]);
+      };
+      loading.current = loading.current.then(load).catch((error) => model.refuse(error));
+    }
+    return loading.current;
+  };
   const back = () => model.visit({ screen: "map" });
+  const total = ids?.length ?? 0;
   return (
     <PictureGrid
-      title="Selected on the map" from="map" of="map" items={items ?? []} total={items?.length ?? 0}
-      until={async () => undefined} onClose={back}
+      title="Selected on the map" from="map" of="map" items={items} total={total} until={until} onClose={back}
       top={
         <div class="filters">
           <button type="button" onClick={back}>Back to the map <kbd>Esc</kbd></button>
           <b>{chosenText(chosen)} on the map</b>
         </div>
       }
-      empty={items?.length === 0 ? <div class="empty"><p>Nothing is selected.</p></div> : null}
+      empty={ids?.length === 0 ? <div class="empty"><p>Nothing is selected.</p></div> : null}
     />
   );
-}
-
-function tileOf(subject: Subject, index: number): Picture {
-  return {
-    id: subject.id, v: null, w: null, h: null, name: `picture ${index + 1}`, presence: "here",
-    state: (subject.state ?? "open") as Picture["state"], class: subject.class ?? null,
-    source: null, person: "", at: null, sug: null, stack: 1,
-  };
 }
