@@ -456,7 +456,7 @@ export type GroupMerge = {
   groups: (string)[];
 };
 
-/** Those whose answer settles most first. ``near``: groups that may be the same class, to be asked. */
+/** Those whose answer settles most first. ``near``: groups that may be one class, to be asked. */
 export type Groups = {
   items: (Group)[];
   next: string | null;
