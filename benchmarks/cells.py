@@ -18,10 +18,13 @@ def cell(
     label: str | None = None,
     random: bool = False,
     split: str = "80/20",
+    max_side: int | None = None,
     **changes: object,
 ) -> Cell:
     """One run: ``label`` renames the recipe in the rows, ``random`` swaps in random queries."""
     if random:
         changes["query"] = QueryPart("random")
     made = recipe(name, seed=seed, split=split, **changes)
-    return Cell(bench, data, replace(made, name=label) if label else made, variant)
+    return Cell(
+        bench, data, replace(made, name=label) if label else made, variant, max_side=max_side
+    )

@@ -720,7 +720,7 @@ def test_a_grid_runs_what_is_missing_and_records_it_once(tmp_path: Path) -> None
         labels=data.labels,  # type: ignore[arg-type]
     )
     made = [recipe("probe", seed=seed, **TINY) for seed in range(1)]
-    cells = [Cell("small", str(tmp_path / "blobs.npz"), r, "80/20") for r in made]
+    cells = [Cell("small", str(tmp_path / "blobs.npz"), r, "80/20", max_side=16) for r in made]
     broken = Cell("small", str(tmp_path / "nothing.npz"), made[0], "80/20")
     seen: list[tuple[str, float | None]] = []
 
@@ -732,6 +732,8 @@ def test_a_grid_runs_what_is_missing_and_records_it_once(tmp_path: Path) -> None
     assert failed == [broken]
     assert "nothing" in (tmp_path / "runs" / f"{broken.name}.log").read_text()
     assert [n for n, _ in seen] == ["small-blobs-probe-80_20-seed0"]
+    kept = read_run(tmp_path / "runs" / cells[0].name).run
+    assert kept["reading"]["max_side"] == 16
     assert grid(cells, runs=tmp_path / "runs", record=record) == []
     assert len(seen) == 1
     with pytest.raises(InputError, match="two cells"):

@@ -29,13 +29,17 @@ _UNFINISHED = ("running", "interrupted", "")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid: ``variant`` names schedule, split or option in the rows it leaves."""
+    """One run of a grid: ``variant`` names schedule, split or option in the rows it leaves.
+
+    ``max_side``: images are shrunk to it, as by the option of that name.
+    """
 
     bench: str
     data: str
     recipe: Recipe  # its seed is the cell's
     variant: str = ""
     oracle: str = "truth"
+    max_side: int | None = None
 
     @property
     def name(self) -> str:
@@ -114,6 +118,7 @@ def start(
         "recipe": to_toml(cell.recipe),
         "out": str(out),
         "oracle": cell.oracle,
+        "reading": {} if cell.max_side is None else {"max_side": cell.max_side},
         "data_root": None if data_root is None else str(data_root),
     }
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
@@ -149,6 +154,7 @@ def _work(task: str) -> None:
         from_toml(given["recipe"]),
         out=out,
         oracle=given["oracle"],
+        reading=given["reading"],
         data_root=given["data_root"],
         resume=(out / "book.sqlite").is_file(),
         report=False,  # `handful report` makes one of many runs
