@@ -25,7 +25,7 @@ SAMPLE = 20_000  # members of a cluster among which neighbours are looked for
 _BLOCK = 1024  # rows of a typicality at once
 _FULL_KMEANS = 50, 100_000  # clusters and images up to which k-means runs until it rests
 _SEEDED = 20  # images a cluster from which the start of a long k-means is drawn
-_COMPARED = 4_000  # images at least on which several starts are compared
+_COMPARED = 20_000  # images at least on which several starts are compared
 _RESTED = 30  # steps of each of them at most
 _STEPS = 10  # of Lloyd's, there and on all images
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class TypiClust:
     Here      the distance, as printed; the released code takes its square (``squared``).  Small
               clusters come last instead of never.  For more than 50 clusters or 100,000 images
               k-means starts from 20 images a cluster and takes ten steps over all: a lower
-              inertia than mini-batches, sooner; with several ``starts`` from 4,000 images at
+              inertia than mini-batches, sooner; with several ``starts`` from 20,000 images at
               least.  Equal typicality (duplicates) falls by a seeded permutation.
 
     Parameters
