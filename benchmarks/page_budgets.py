@@ -98,6 +98,7 @@ def restarts(folder: Path, times: int) -> Iterator[Figure]:
     running = Running(folder)
     client = running.client("all")
     read(client)
+    client.rev = client.state()["label_rev"]
     items: list[str] = []
     cursor: str | None = None
     while True:
