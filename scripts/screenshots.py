@@ -177,8 +177,10 @@ def learned(browser: chromium.Chromium, keys: dict[str, int]) -> None:
 
 def shoot(browser: chromium.Chromium, path: Path) -> None:
     """One picture, when everything in view is drawn."""
-    browser.until("[...document.images].every((image) => image.complete)")
-    browser.run("new Promise((done) => setTimeout(done, 300))")
+    before = -1
+    while before != (before := browser.run("document.images.length")):  # a few come at a time
+        browser.until("[...document.images].every((image) => image.complete)")
+        browser.run("new Promise((done) => setTimeout(done, 300))")
     path.write_bytes(browser.shot())
 
 

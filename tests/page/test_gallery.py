@@ -365,3 +365,25 @@ def test_the_gallery_fits_and_shuts_nobody_out(browser: Any, tmp_path: Path, the
         finally:
             w.size(1280, 720)
             w.media(prefers_color_scheme="light")
+
+
+def test_news_moves_nothing_on_a_tablet(browser: Any, tmp_path: Path) -> None:
+    """What is said at the bottom takes no second line: the tiles would be laid out anew."""
+    with learned(tmp_path / "digits") as page, window(browser, page) as w:
+        w.size(768, 1024, touch=True)
+        try:
+            answer(w, "1")
+            until_stored(w)
+            w.run("new Promise((done) => setTimeout(done, 200))")
+            places = (
+                "JSON.stringify([...document.querySelectorAll('[data-testid=tile]')]"
+                ".map((t) => { const r = t.getBoundingClientRect(); return [r.x, r.y, r.width]; }))"
+            )
+            before = w.run(places)
+            teach_groups(page.project, gathered(rows_of(page.project))[1:], near=[])
+            page.site.tell("groups")
+            w.until("document.querySelector('[data-testid=newer]')")
+            w.run("new Promise((done) => setTimeout(done, 200))")
+            assert w.run(places) == before
+        finally:
+            w.size(1280, 720)

@@ -34,12 +34,21 @@ export function sheetOf(n: number, width: number, height: number, wish: number):
     const columns = fitting(width - (edge ? RULE - GAP : 0), tile) - edgeColumns;
     if (columns >= 1 && columns * rows >= least) {
       const typical = Math.min(n - edge, columns * rows, MOST - edge);
-      // A small group fills its rows as its other end does.
-      const typicalColumns = Math.min(columns, Math.max(1, Math.ceil(typical / rows)));
-      return { tile, rows, typicalColumns, edgeColumns, typical, edge };
+      return flat({ tile, rows, typicalColumns: columns, edgeColumns, typical, edge }, columns + edgeColumns);
     }
   }
   return scrolling(n, edge, width, fixed ? wish : SMALLEST);
+}
+
+/** A small group lies in as few rows as the width allows: windows are wide, and so are eyes. */
+function flat(sheet: Sheet, columns: number): Sheet {
+  const { typical, edge } = sheet;
+  for (let rows = 1; ; rows++) {
+    const typicalColumns = Math.max(1, Math.ceil(typical / rows)), edgeColumns = Math.ceil(edge / rows);
+    if (rows >= sheet.rows || typicalColumns + edgeColumns <= columns) {
+      return { ...sheet, rows, typicalColumns, edgeColumns };
+    }
+  }
 }
 
 function fitting(pixels: number, tile: number): number {
