@@ -304,8 +304,8 @@ class Person:
             self.act("o")
         else:
             for tile in wrong:
-                self._to(tile)
-                self.act(" ")
+                if self._to(tile):
+                    self.act(" ")
             self.say(word)
         self.wait(f"{GROUP}?.dataset.group !== {json.dumps(group)}")
         return True
@@ -326,18 +326,20 @@ class Person:
         state = self.api("/state")
         return bool(state["scanning"] or MAKING & {task["name"] for task in state["tasks"]})
 
-    def _to(self, tile: Mapping[str, Any]) -> None:
-        """Moves to a tile: row first, then along it."""
-        rows = {t["index"]: t["row"] for t in self.page.run(TILES)}
-        for _ in range(len(rows) + 20):
+    def _to(self, tile: Mapping[str, Any]) -> bool:
+        """Moves to a tile, row first, then along it; looked up anew: news may move or remove it."""
+        for _ in range(200):
+            tiles = self.page.run(TILES)
+            rows = {t["index"]: t["row"] for t in tiles}
+            now = next((t for t in tiles if t["id"] == tile["id"]), None)
             at = self.page.run(AT)
-            if at == tile["index"]:
-                return
-            here, there = rows.get(at, 1), tile["row"]
+            if now is None or at == now["index"]:
+                return now is not None
+            here, there = rows.get(at, 1), now["row"]
             if here != there:
                 self.move("ArrowDown" if here < there else "ArrowUp")
             else:
-                self.move("ArrowRight" if at < tile["index"] else "ArrowLeft")
+                self.move("ArrowRight" if at < now["index"] else "ArrowLeft")
             self.wait(f"{AT} !== {at}")
         raise RuntimeError(f"tile {tile} is not reached")
 
