@@ -523,6 +523,11 @@ class LabelBook:
         top = self._tops.get(image)
         return Standing() if top is None else self._stands(image, top)
 
+    def touch(self, image: str) -> Touch | None:
+        """What `said` goes by: one object for all images of one answer.  O(1)."""
+        self._settle()
+        return self._tops.get(image)
+
     @property
     def voted(self) -> frozenset[str]:
         """Images that somebody was asked as one of several."""

@@ -32,10 +32,11 @@ from threading import RLock
 from typing import Any
 
 from handful.errors import InputError
+from handful.events import Touch
 from handful.page.classes import KINDS as CLASS_KINDS
 from handful.page.classes import ClassList, fold
 from handful.page.decoders import NOW, SOON, Decoders, Reading
-from handful.page.index import Cell, Found, Index, Row
+from handful.page.index import Cell, Found, Index, Row, Spot
 from handful.page.learned import Learned
 from handful.page.people import People
 from handful.page.thumbs import Thumbs
@@ -233,10 +234,16 @@ class Project:
 
     def place_rows(self, images: Iterable[str]) -> None:
         """Put pictures into the cells that the book says."""
-        self.index.place(
-            (spot, *self._cell_of(path, self.index.cell(spot.cell).presence))
-            for path, spot in self.index.spots(tuple(images))
-        )
+        known: dict[tuple[int, Touch | None], tuple[Cell, float]] = {}  # thousands of one answer
+
+        def placed() -> Iterator[tuple[Spot, Cell, float]]:
+            for path, spot in self.index.spots(tuple(images)):
+                key = (spot.cell, self.book.touch(path))
+                if key not in known:
+                    known[key] = self._cell_of(path, self.index.cell(spot.cell).presence)
+                yield (spot, *known[key])
+
+        self.index.place(placed())
 
     def set_presence(self, row: Row, presence: str) -> None:
         """A file came, went, or cannot be read."""
