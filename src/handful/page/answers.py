@@ -156,7 +156,9 @@ def _group_labelled(asked: _Asked) -> list[Event]:
         if ids := cast(Mapping[str, list[str]], d).get(field):
             found = asked.project.index.by_id(ids)
             data[field] = [found[id].path for id in ids if id in found]
-    data |= {field: cast(Any, d)[field] for field in ("group_rev", "scope", "suggestion") if field in d}
+    data |= {
+        field: cast(Any, d)[field] for field in ("group_rev", "scope", "suggestion") if field in d
+    }
     return [*made, asked.event(data)]
 
 
