@@ -362,6 +362,16 @@ GROUPS = (
         "python benchmarks/looks.py --record --auto-encoder",
     ),
     Group(
+        "sitting",
+        "What is asked next on the page",
+        "Digits and USPS's training part, on which this was chosen: 300 actions as in *story* below,"
+        " without page and browser, on the functions of the process that learns; a model after"
+        " every 7 actions. *groups by size*: groups by size and purity, whatever the suggestions"
+        " say of them. *typical to the end*: the queue asks what stands for most others and never"
+        " what lies between two classes. *accuracy*: of all labels, blind answers left out.",
+        "python benchmarks/sitting.py --record --plain",
+    ),
+    Group(
         "page",
         "The labelling page",
         "*story*: 300 actions by keys alone in a real browser, by somebody who knows the truth and"
