@@ -15,8 +15,10 @@ but the opening, and the first use of `Index.standing`, looks at all rows.
 from __future__ import annotations
 
 import heapq
+import json
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -37,6 +39,7 @@ FOLDER_LIMIT = 10_000  # pictures below a folder are counted up to here
 Order: TypeAlias = Literal["name", "time", "draw"]
 _KEYS: Mapping[str, str] = {"name": "path", "time": "at", "draw": "draw"}
 _AT_ONCE = 500  # values in one question
+_MANY = 50  # pictures of one answer
 Rows: TypeAlias = NDArray[np.int64]
 _FIELDS = (
     "row, id, path, size, mtime, sha256, w, h, kind, pages, problem, reason, cell, at, draw,"
@@ -312,18 +315,27 @@ class Index:
     def place(self, rows: Iterable[tuple[Row | Spot, Cell, float]]) -> None:
         """Put pictures, as they are in the index now, into the cells where they stand."""
         with self.writing() as connection:
-            moved, changed = [], []
+            now: dict[tuple[int, float], list[int]] = {}  # those of one answer stand together
+            changed: list[tuple[int, int, int]] = []
             for row, cell, at in rows:
                 number = self._number(cell)
                 if (row.cell, row.at) != (number, at):
-                    moved.append((number, at, row.row))
+                    now.setdefault((number, at), []).append(row.row)
                     changed.append((row.row, row.cell, number))
-                    self._count(row.cell, -1)
-                    self._count(number, 1)
-            connection.executemany("UPDATE picture SET cell = ?, at = ? WHERE row = ?", moved)
-            if moved:
-                rows_, old, new = np.array(changed, dtype=np.int64).T
-                self._moved(rows_, old, new)
+            many = {where: some for where, some in now.items() if len(some) >= _MANY}
+            for where, some in many.items():  # one statement is faster than thousands
+                connection.execute(
+                    "UPDATE picture SET cell = ?, at = ? WHERE row IN"
+                    " (SELECT value FROM json_each(?))",
+                    (*where, json.dumps(some)),
+                )
+            few = ((*where, row) for where in now.keys() - many for row in now[where])
+            connection.executemany("UPDATE picture SET cell = ?, at = ? WHERE row = ?", few)
+            for (old, new), n in Counter((old, new) for _, old, new in changed).items():
+                self._count(old, -n)
+                self._count(new, n)
+            if changed:
+                self._moved(*np.array(changed, dtype=np.int64).T)
 
     def again(self, row: int, size: int | None = None, mtime: int | None = None) -> None:
         """A file that is to be read again; what it held is remembered until it is compared."""
