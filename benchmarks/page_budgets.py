@@ -221,6 +221,7 @@ def grid(browser: Any) -> Iterator[Figure]:
 
 def requests(client: Client) -> Iterator[Figure]:
     """Each request of the table, while answers keep the other process busy."""
+    client.rev = client.state()["label_rev"]
     ids = client.ids(500)
     some = client.get("/images", limit=500, sort="-name").json["items"]
     fresh = iter([item["id"] for item in some])
@@ -238,7 +239,12 @@ def requests(client: Client) -> Iterator[Figure]:
     def good(path: str, **query: Any) -> None:
         assert client.get(path, **query).status == 200
 
-    yield from spread("POST /events, 1 answer", timed(lambda: client.label(next(fresh), 0)))
+    def good_answer(said: Any) -> None:
+        assert said["results"][0]["ok"], said
+
+    yield from spread("POST /events, 1 answer", timed(
+        lambda: good_answer(client.label(next(fresh), 0))
+    ))  # fmt: skip
     groups, undone = [], []
     cursor = None
     everything: list[str] = []
@@ -250,7 +256,7 @@ def requests(client: Client) -> Iterator[Figure]:
             break
     body = {"kind": "group_labelled", "images": everything[:GROUP], "class": 1, "from": "grid"}
     for _ in range(10):
-        groups += timed(lambda: client.decide(body), 1)
+        groups += timed(lambda: good_answer(client.decide(body)), 1)
         undone += timed(client.undo, 1)
     yield "pictures in the group", len(everything[:GROUP]), ""
     yield from spread("POST /events, a group of 5,000", groups)
