@@ -164,7 +164,7 @@ def learned(client: Client, kinds: tuple[str, ...], *, seconds: float = 900) -> 
 def keys(folder: Path, truth: dict[str, str], answers: int) -> Iterator[Figure]:
     """Keys in the browser and requests beside it, while suggestions are learned anew."""
     running = Running(folder)
-    client = running.client("beside")
+    client = running.client(f"beside{os.getpid()}")  # ids of its own: a repeat is no answer
     read(client)
     begun = time.monotonic()
     learned(client, ("groups",))
