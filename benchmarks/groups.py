@@ -367,8 +367,8 @@ GROUPS = (
         "Digits and USPS's training part, on which this was chosen: 300 actions as in *story*"
         " below, without page and browser, on the functions of the process that learns; a model"
         " after every 7 actions. *groups by size*: groups by size and purity, whatever the"
-        " suggestions say of them. *typical to the end*: the queue asks what stands for most others and never"
-        " what lies between two classes. *accuracy*: of all labels, blind answers left out.",
+        " suggestions say of them. *typical to the end*: the queue asks what stands for most others"
+        " and never what lies between two classes. *accuracy*: of all labels, blind answers left out.",
         "python benchmarks/sitting.py --record --plain",
     ),
     Group(
