@@ -120,7 +120,9 @@ GROUPS = (
         "dsac_choice_predict",
         "Which images are asked, and what names an image in the end",
         "Digits, pixels. Asked by the paper's rule (representatives and the hard ones between"
-        " clusters) or by typicality (*typiclust*). Predictions: *row*, the trained f; *centre*,"
+        " clusters) or by typicality (*typiclust*): of the trained embedding, or *of both*, it and"
+        " the one it set out from side by side; by one start of k-means or the best of *ten*."
+        " Predictions: *row*, the trained f; *centre*,"
         " the class whose centre is nearest; *views*, a fifth of that and four fifths of the"
         " answers spread over the graph. Chosen with 2 and 3 seeds on digits, on pairs of digits as"
         " classes, on STL-10's 5,000 training images and on 6,000 training images of Fashion-MNIST."
@@ -368,7 +370,8 @@ GROUPS = (
         " below, without page and browser, on the functions of the process that learns; a model"
         " after every 7 actions. *groups by size*: groups by size and purity, whatever the"
         " suggestions say of them. *typical to the end*: the queue asks what stands for most others"
-        " and never what lies between two classes. *accuracy*: of all labels, blind answers left out.",
+        " and never what lies between two classes. *accuracy*: of all labels, blind answers left"
+        " out.",
         "python benchmarks/sitting.py --record --plain",
     ),
     Group(
