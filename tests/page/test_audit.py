@@ -289,6 +289,8 @@ def test_an_export_says_of_each_picture_what_the_page_says(page: Served, tab: Cl
         else:
             tab.label(image, at // 2 % 4)
     tab.decide({"kind": "group_labelled", "images": images[30:70], "class": 2, "from": "gallery"})
+    # by hand, and blind as a class that is put away below: the hand is what stays
+    tab.decide({"kind": "state_set", "images": [served[4]], "state": "broken"})
     for at, image in enumerate(served):
         state = ("none", "unsure", "broken")[at % 3]
         said = {"state": state} if at % 2 else {"class": at // 2 % 4}

@@ -186,11 +186,12 @@ class Still:
 
 
 def _said(book: LabelBook, path: str) -> Standing:
-    """What a person says of a picture; a blind answer that settles nothing leaves the label."""
+    """What a person says of a picture; a blind answer that settles nothing leaves the label.
+
+    Nothing is settled by a class that was put away since, either.
+    """
     said = book.standing(path, audited=True)
-    if said.source == "audit" and said.state in ("unsure", "later", "open"):
-        return book.standing(path)
-    return said
+    return book.standing(path) if said.state in ("unsure", "later", "open") else said
 
 
 def is_project(folder: Path) -> bool:
