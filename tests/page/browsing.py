@@ -134,7 +134,7 @@ DRAWN = "(document.querySelector('[data-testid=picture]')?.naturalWidth > 0)"
 
 def faults(page: Any) -> list[str]:
     """What the console complained of, but for the broken file when it was not read yet."""
-    unread = re.compile(r"404 \(Not Found\) http://[^/]+/api/v1/full/\w+$")
+    unread = re.compile(r"404 \(Not Found\) http://[^/]+/api/v1/full/\w+(\?v=\w+)?$")
     return [fault for fault in page.faults if not unread.search(fault)]
 
 
