@@ -263,12 +263,8 @@ def surest(labels: Array, reach: Array, most: int) -> Ints:
     Sure is what ``reach (n, C)`` gives the first class more than the second; equal ones fall by
     row.  O(n (C + log n)).
     """
-    two = (
-        np.partition(reach, -2, axis=1)[:, -2:]
-        if reach.shape[1] > 1
-        else np.pad(reach, ((0, 0), (1, 0)))
-    )
-    margin = two[:, 1] - two[:, 0]
+    best = np.partition(np.pad(reach, ((0, 0), (1, 0))), -2, axis=1)  # one class: all of it is more
+    margin = best[:, -1] - best[:, -2]
     kept = np.full(len(labels), UNKNOWN, dtype=np.int64)
     for c in np.unique(labels[labels >= 0]):
         rows = np.flatnonzero(labels == c)

@@ -24,14 +24,27 @@ NUMBER = 120
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-def module() -> Any:
-    """The browser's driver, which is a script beside the package."""
-    spec = importlib.util.spec_from_file_location("chromium", ROOT / "scripts" / "chromium.py")
+def script(name: str) -> Any:
+    """One of the scripts beside the package: the browser's driver, who sits in the chair."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def shuffled(folder: Path, n: int) -> dict[str, str]:
+    """A new folder of ``n`` digits under shuffled numbers; what each is, by file."""
+    folder.mkdir()
+    data = load_digits()
+    truth = {}
+    for number, at in enumerate(np.random.default_rng(0).permutation(len(data.images))[:n], 1):
+        gray = (255 - np.clip(data.images[at] * 16, 0, 255)).astype(np.uint8)
+        name = f"{number:06d}.png"
+        Image.fromarray(np.kron(gray, np.ones((8, 8), np.uint8))).save(folder / name)
+        truth[name] = WORDS[data.target[at]]
+    return truth
 
 
 # the program without the process that learns: what is asked, and how it looks, stays the same

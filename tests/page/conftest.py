@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import ROOT, module
+from browsing import ROOT, script
 from page_serving import Client, Served, opened, paint, serving
 
 from handful.page.project import Project
@@ -70,7 +70,7 @@ def browser() -> Iterator[Any]:
     """One Chromium for all tests that look at the page."""
     if not (ROOT / "src" / "handful" / "page" / "static" / "index.html").is_file():
         pytest.skip("the page is not built here: no Node, or no registry")
-    chromium = module()
+    chromium = script("chromium")
     if chromium.found() is None:
         pytest.skip("no Chromium on the path")
     with chromium.Chromium() as opened:

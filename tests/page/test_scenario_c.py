@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import WORDS, Server, api, name_class, text, until_stored, visit
-from PIL import Image
-from sklearn.datasets import load_digits
+from browsing import WORDS, Server, api, name_class, shuffled, text, until_stored, visit
 from sklearn.metrics import cohen_kappa_score
 
 from handful.metrics import wilson
@@ -132,23 +130,12 @@ class Scene:
 
     def __init__(self, browser: Any, folder: Path) -> None:
         self.browser, self.folder = browser, folder
-        self.truth = self.painted()
+        self.truth = shuffled(folder, N)
         self.server = SharedServer(folder)
         self.names: dict[str, str] = {}
         self.keys: dict[str, str] = {}
+        self.votes: dict[str, dict[str, str]] = {}  # of those asked twice, by person
         self.p1, self.p2 = Sitter(self, "P1"), Sitter(self, "P2", SLIP)
-
-    def painted(self) -> dict[str, str]:
-        self.folder.mkdir()
-        data = load_digits()
-        order = np.random.default_rng(0).permutation(len(data.images))[:N]
-        truth = {}
-        for number, at in enumerate(order, 1):
-            gray = (255 - np.clip(data.images[at] * 16, 0, 255)).astype(np.uint8)
-            name = f"{number:06d}.png"
-            Image.fromarray(np.kron(gray, np.ones((8, 8), np.uint8))).save(self.folder / name)
-            truth[name] = WORDS[data.target[at]]
-        return truth
 
     def word(self, image: str) -> str:
         if image not in self.names:
@@ -227,7 +214,7 @@ def test_03_a_second_answer_is_blind_and_agreement_is_shown(scene: Scene) -> Non
         p2.answer()
     until_stored(p1.page)
     until_stored(p2.page)
-    votes: dict[str, dict[str, str]] = {}
+    votes = scene.votes
     for sitter in (p1, p2):
         sitter.note_served()
     overlap = {e.data["image"] for e in scene.events if e.data.get("overlap")}
@@ -251,7 +238,6 @@ def test_03_a_second_answer_is_blind_and_agreement_is_shown(scene: Scene) -> Non
     said = text(p1.page, "agreement")
     assert f"agree on {k} of {n}" in said
     assert f"{100 * wilson(k, n)[0]:.1f}" in said
-    scene.votes = votes  # type: ignore[attr-defined]
 
 
 def test_04_what_somebody_left_comes_to_the_other(scene: Scene) -> None:
@@ -415,7 +401,7 @@ def test_07_a_key_of_a_merged_class_lands_on_no_third(scene: Scene) -> None:
 
 def test_08_disagreements_are_settled(scene: Scene) -> None:
     p1 = scene.p1
-    votes = scene.votes  # type: ignore[attr-defined]
+    votes = scene.votes
     p1.again("#/review?part=disagreements")
     p1.page.until(SHOWN)
     listed = api(p1.page, "/disagreements?limit=100")

@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from browsing import ROOT, WORDS, Server
-from PIL import Image
-from sklearn.datasets import load_digits
+from browsing import Server, script, shuffled
 
 N = 600
 ACTIONS = 85
-
-
-def person_module() -> Any:
-    """Who sits in the chair is a script beside the package."""
-    spec = importlib.util.spec_from_file_location("person", ROOT / "scripts" / "person.py")
-    assert spec is not None
-    assert spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-def painted(folder: Path) -> dict[str, str]:
-    """Digits under shuffled numbers; what each is, by file."""
-    folder.mkdir()
-    data = load_digits()
-    order = np.random.default_rng(0).permutation(len(data.images))[:N]
-    truth = {}
-    for number, at in enumerate(order, 1):
-        gray = (255 - np.clip(data.images[at] * 16, 0, 255)).astype(np.uint8)
-        name = f"{number:06d}.png"
-        Image.fromarray(np.kron(gray, np.ones((8, 8), np.uint8))).save(folder / name)
-        truth[name] = WORDS[data.target[at]]
-    return truth
 
 
 def by_hand(person: Any) -> int:
@@ -63,12 +36,12 @@ def killed(person: Any, server: Server) -> None:
 
 def test_eighty_actions_label_every_picture(browser: Any, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
-    truth = painted(folder)
+    truth = shuffled(folder, N)
     browser.faults.clear()
     browser.requests.clear()
     browser.size(1280, 720)
     server = Server(folder, learns=True)
-    person = person_module().Person(browser, truth)
+    person = script("person").Person(browser, truth)
     try:
         person.come(server.url)
         person.first_look(8)

@@ -324,9 +324,8 @@ class DSAC:
         optimizer = torch.optim.AdamW(_groups(net, o, seen=seen), lr=o.lr)
         model, optimizer = accelerator.setup(net, optimizer)
         consts = self._constants(o, y, known, anew=not o.warm_start)
-        source, order = self.inputs.training(rng), _order(o, y, rng)
-        if seen:
-            source = self.inputs.seen()
+        source = self.inputs.seen() if seen else self.inputs.training(rng)
+        order = _order(o, y, rng)
         meter.restart()
         net.train()
         epoch, step = 0, 0
