@@ -80,26 +80,30 @@ ADAPTED: dict[str, object] = {  # of an encoder for large photos to small pictur
 }  # fmt: skip
 
 
-def adapted(bench: str, data: str, seed: int, side: int, **changes: object) -> Cell:
+def adapted(
+    bench: str, data: str, seed: int, side: int, encoder: str = "lite0", **changes: object
+) -> Cell:
     """``dsac-steady`` whose encoder is tuned on answers and on the surest pseudo-labels."""
     where: dict[str, object] = {"split": "none"}
     if data == "stl10":  # shrunk; its training part alone
         where = {"split": "official", "max_side": 32}
     words = " ".join(f"{k}={v}" for k, v in changes.items())
-    learner = {**ENCODER, "image_size": side, **ADAPTED, **changes}
+    learner = {**ENCODER, "backbone": encoder, "image_size": side}
     if changes.get("train") == "frozen":
-        words, learner = "frozen", {**ENCODER, "image_size": side}
+        words = "frozen"
+    else:
+        learner |= {**ADAPTED, **changes}
     return cell(
-        bench, data, "dsac-steady", f"adapted lite0@{side}, fast", seed, schedule="fast",
+        bench, data, "dsac-steady", f"adapted {encoder}@{side}, fast", seed, schedule="fast",
         counts=COUNTS, label=f"dsac-steady {words}".strip(), learner=learner, **where,
     )  # fmt: skip
 
 
 def dsac_adapt_choice() -> Iterator[Cell]:
     """Encoder, side and schedule of the adapted run, on STL-10's training part at 32 pixels."""
-    yield adapted("dsac_adapt_choice", "stl10", 0, 96, train="frozen")
-    yield adapted("dsac_adapt_choice", "stl10", 0, 128, train="frozen")
-    yield adapted("dsac_adapt_choice", "stl10", 0, 160, train="frozen")
+    for side in (160, 224):
+        for encoder in ("lite0", "lite1", "lite2"):
+            yield adapted("dsac_adapt_choice", "stl10", 0, side, encoder, train="frozen")
     yield adapted("dsac_adapt_choice", "stl10", 0, 96)
     yield adapted("dsac_adapt_choice", "stl10", 0, 128)
     yield adapted("dsac_adapt_choice", "stl10", 0, 96, pseudo_share=0.6)

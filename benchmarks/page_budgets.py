@@ -189,6 +189,8 @@ def keys(folder: Path, truth: dict[str, str], answers: int) -> Iterator[Figure]:
                     yield f"{words}, keys", len(found), ""
         yield "longest task of the page", browser.run("clock.long"), "ms"
         yield from grid(browser)
+        learned(client, ("map",))
+        yield from first_drawn(browser)
         yield (
             "memory of the page",
             browser.run("performance.memory?.usedJSHeapSize ?? 0") / 1e6,
@@ -201,7 +203,7 @@ def keys(folder: Path, truth: dict[str, str], answers: int) -> Iterator[Figure]:
 
 
 def grid(browser: Any) -> Iterator[Figure]:
-    """A wall of 60 tiles and the map, seen before."""
+    """A wall of 60 tiles, seen before."""
     browser.size(1920, 1080)
     whole = """((t) => t.length >= 60 && t.every((i) => i.complete && i.naturalWidth))(
       [...document.querySelectorAll('[data-testid=tile] img')].slice(0, 60))"""
@@ -217,6 +219,29 @@ def grid(browser: Any) -> Iterator[Figure]:
         }})""")
         times += [took / 1000] if turn else []
     yield from spread("60 tiles, warm", times)
+
+
+def first_drawn(browser: Any) -> Iterator[Figure]:
+    """From the address of the map to its points on the screen, in a page that had none of it."""
+    drawn = """((c) => { // some pixel is another than the first: only points are drawn on it
+      if (!c?.width) return false;
+      const all = new Uint32Array(
+        c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer);
+      return all.some((pixel) => pixel !== all[0]);
+    })(document.querySelector('canvas[data-testid=map]'))"""
+    times = []
+    for _ in range(10):
+        browser.run("location.hash = '#/classes'")
+        browser.run("location.reload()")
+        browser.until("document.querySelector('[data-testid=class]')")
+        took = browser.run(f"""new Promise((done) => {{
+          const from = performance.now();
+          location.hash = '#/map';
+          const look = () => {drawn} ? done(performance.now() - from) : requestAnimationFrame(look);
+          look();
+        }})""")
+        times.append(took / 1000)
+    yield from spread("map, first drawn", times)
 
 
 def requests(client: Client) -> Iterator[Figure]:
