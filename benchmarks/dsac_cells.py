@@ -74,9 +74,9 @@ def dsac_cifar10() -> Iterator[Cell]:
 
 
 ADAPTED: dict[str, object] = {  # of an encoder for large photos to small pictures
-    "train": "finetune", "norms": "keep", "lr": 1e-3, "lr_body": 1e-4, "head_steps": 300,
-    "graph_of": "embedding", "batch_size": 64, "max_steps": 200, "label_smoothing": 0.1,
-    "pseudo_share": 0.4,
+    "train": "finetune", "norms": "keep", "hold": 0.35, "lr": 1e-3, "lr_body": 1e-4,
+    "head_steps": 300, "graph_of": "both", "batch_size": 32, "max_steps": 500,
+    "label_smoothing": 0.1, "pseudo_share": 0.4,
 }  # fmt: skip
 
 
@@ -104,14 +104,15 @@ def dsac_adapt_choice() -> Iterator[Cell]:
     for side in (160, 224):
         for encoder in ("lite0", "lite1", "lite2"):
             yield adapted("dsac_adapt_choice", "stl10", 0, side, encoder, train="frozen")
-    yield adapted("dsac_adapt_choice", "stl10", 0, 96)
-    yield adapted("dsac_adapt_choice", "stl10", 0, 128)
-    yield adapted("dsac_adapt_choice", "stl10", 0, 96, pseudo_share=0.6)
-    yield adapted("dsac_adapt_choice", "stl10", 0, 96, lr_body=3e-4)
+    yield adapted("dsac_adapt_choice", "stl10", 0, 128, "lite1", train="frozen")
+    yield adapted("dsac_adapt_choice", "stl10", 0, 128, "lite1")
+    yield adapted("dsac_adapt_choice", "stl10", 0, 128, "lite1", graph_of="embedding")
 
 
 def dsac_cifar10_adapted() -> Iterator[Cell]:
-    yield adapted("dsac_cifar10", "cifar10", 0, 128)
+    yield adapted("dsac_cifar10", "cifar10", 0, 160, "lite1", train="frozen")
+    yield adapted("dsac_cifar10", "cifar10", 0, 160, "lite1")
+    yield adapted("dsac_cifar10", "cifar10", 0, 224, "lite1", train="frozen")
 
 
 PAPERS_RULE = {"k1_share": 0.06, "reps_first_round": 3}  # but no outlier, and three at first

@@ -32,6 +32,8 @@ __all__ = [
     "FeatureOptions",
     "FeatureSpace",
     "Kind",
+    "at_once",
+    "batches",
     "blocks",
     "check",
     "flat",
@@ -146,18 +148,15 @@ class FeatureSpace:
             raise InputError(f"images of {x.dtype} {x.shape}: give uint8 (B, C, H, W), gray or RGB")
         form = self._form((x.shape[2], x.shape[3]))
         out = np.empty((len(x), self.backbone.width), dtype=np.float32)
-        for rows in _batches(np.arange(len(x)), self.batch_size(form)):
+        for rows in batches(np.arange(len(x)), self._at_once(form)):
             out[rows] = self._forward(resize(torch.from_numpy(x[rows]), form))
         return out
 
     def _form(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.backbone.output_size(size, self.options.image_size)
 
-    def batch_size(self, form: tuple[int, int]) -> int:
-        """A power of two, at most 256: batches then end where the blocks of the cache end."""
-        device = next(self.backbone.parameters()).device
-        most = BATCH_PIXELS * (1 if device.type == "cpu" else 32) // max(1, math.prod(form))
-        return int(2 ** min(8, max(0, most.bit_length() - 1)))
+    def _at_once(self, form: tuple[int, int]) -> int:
+        return at_once(form, next(self.backbone.parameters()).device)
 
     def _encoded(self, pool: Pool, progress: Progress | None) -> NDArray[np.float32]:
         net, form = self.backbone, self._form(pool.size)
@@ -182,7 +181,7 @@ class FeatureSpace:
         def read(batch: NDArray[np.int64]) -> Tensor:
             return resize(torch.from_numpy(pool.read(batch)), form)
 
-        for images in _ahead(read, _batches(rows, self.batch_size(form))):
+        for images in _ahead(read, batches(rows, self._at_once(form))):
             yield self._forward(images)
 
     def _forward(self, images: Tensor) -> NDArray[np.float32]:
@@ -194,7 +193,16 @@ class FeatureSpace:
         return found
 
 
-def _batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+def at_once(form: tuple[int, ...], device: torch.device) -> int:
+    """Images ``(h, w)`` of one forward pass: a power of two, at most 256.
+
+    Batches then end where the blocks of the cache end.
+    """
+    most = BATCH_PIXELS * (1 if device.type == "cpu" else 32) // max(1, math.prod(form))
+    return int(2 ** min(8, max(0, most.bit_length() - 1)))
+
+
+def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

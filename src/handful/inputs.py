@@ -38,7 +38,6 @@ Way: TypeAlias = Literal["frozen", "finetune"]
 WAYS: tuple[Way, ...] = ("frozen", "finetune")
 Ints: TypeAlias = NDArray[np.int64]
 Matrix: TypeAlias = NDArray[np.float32]
-WIDENING = 8  # a backbone holds this many times its input
 log = logging.getLogger(__name__)
 
 
@@ -144,9 +143,8 @@ class Inputs:
         New images are uint8 ``(B, C, H, W)``, or vectors where the pool holds ready features.
         """
         if images is None:
-            channels = self._images.channels if self._images is not None else 1
-            form = self._images.size if self._images is not None else self._x.shape[1:]
-            return self._blocks(forward, self, (len(self), m), channels * math.prod(form))
+            form = self._x.shape[1:] if self._images is None else self._images.size
+            return self._blocks(forward, self, (len(self), m), form)
         x = np.asarray(images) if self.way == "finetune" else self._space.encode(images)
         if self.way == "finetune" and (x.ndim != 4 or x.dtype != np.uint8):
             raise InputError(f"images of {x.dtype} {x.shape}: give uint8 (B, C, H, W)")
@@ -155,24 +153,33 @@ class Inputs:
             piece = torch.from_numpy(np.take(x, rows, axis=0)).to(self.device)
             return self._sized(Images.scale(piece)) if self.way == "finetune" else piece
 
-        return self._blocks(forward, read, (len(x), m), math.prod(x.shape[1:]))
+        return self._blocks(forward, read, (len(x), m), x.shape[2:] or x.shape[1:])
 
     def _blocks(
         self,
         forward: Callable[[Tensor], Tensor],
         read: Callable[[Ints], Tensor],
         shape: tuple[int, int],
-        width: int,
+        form: tuple[int, ...],
     ) -> Matrix:
+        """Rows of ``form``: vectors ``(p,)`` or images ``(h, w)``."""
         out = np.empty(shape, dtype=np.float32)
-        many = WIDENING if self.way == "finetune" else 1
+        if self.way == "finetune":
+            form = self._body_of().output_size((form[0], form[1]), self.options.image_size)
+            pieces = features.batches(np.arange(len(out)), features.at_once(form, self.device))
+        else:
+            pieces = features.blocks(len(out), math.prod(form))
         with torch.inference_mode():
-            for rows in features.blocks(len(out), many * width):
+            for rows in pieces:
                 out[rows] = forward(read(rows)).float().cpu().numpy()
         return out
 
     def _sized(self, x: Tensor) -> Tensor:
         """Images in [0, 1] at the side that the backbone works with."""
+        size = self._body_of().output_size((x.shape[2], x.shape[3]), self.options.image_size)
+        return resize(x, size)
+
+    def _body_of(self) -> Backbone:
         if self._body is None:
             raise InputError("these images have no backbone yet: call fit or load first")
-        return resize(x, self._body.output_size((x.shape[2], x.shape[3]), self.options.image_size))
+        return self._body

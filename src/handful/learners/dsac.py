@@ -108,7 +108,8 @@ class DSACOptions(InputOptions):
     pseudo_label: PseudoLabel = "newest"
     graph_k: int = 10  # neighbours of the graph, of the untrained vectors at unit length
     graph_alpha: float = 0.9  # how far answers are spread over it
-    graph_of: Literal["vectors", "embedding"] = "vectors"  # embedding: F, anew each round
+    # embedding: F, anew each round; both: F beside the untrained vectors, each at unit length
+    graph_of: Literal["vectors", "embedding", "both"] = "vectors"
     pseudo_policy: Literal["rebuild", "accumulate"] = "rebuild"  # each round anew, or kept
     pseudo_cap: float = 1.0  # at most this share of a cluster
     cap_by_share: bool = False  # times the share of agreeing representatives; none below .5
@@ -130,6 +131,7 @@ class DSACOptions(InputOptions):
     batch_size: int | None = None  # of each stream: 128 published, 256 fast
     lr_body: float | None = None  # of finetune: of G alone; lr when None
     norms: Literal["train", "keep"] = "train"  # of finetune: keep the statistics of G's batch norms
+    hold: float = 0.0  # of finetune: this share of G's layers, from the pixels on, stays as it is
     head_steps: int = 0  # of finetune: of E and f on the untrained vectors, before the first round
     epochs: int | None = None  # of a round: 50 frozen, 100 finetune, 20 fast
     least_steps: int | None = None  # of a round: 300 where the schedule sets the epochs
@@ -212,6 +214,7 @@ class DSAC:
         self.inputs = Inputs(self.options)
         self._net: EmbeddedClassifier | None = None
         self._z: Matrix | None = None
+        self._tuned = True  # False: G is what the untrained vectors were made with
         self._graph: csr_array | None = None  # of the attached pool
         self._first: Weights = {}  # kept only for cold starts
         self._outset: tuple[Matrix, Matrix] = (_NOTHING, _NOTHING)  # E at first, and its mean
@@ -365,6 +368,7 @@ class DSAC:
                     check_finite({"total": total}, stage="DSAC", step=step, lr=o.lr)
         check_finite(meter.sums, stage="DSAC", step=step, lr=o.lr)
         net.eval()
+        self._tuned = self._tuned or not seen
         self._moved()
 
     def _constants(self, o: DSACOptions, y: Ints, known: Ints, *, anew: bool) -> _Constants:
@@ -514,9 +518,10 @@ class DSAC:
     def _neighbourhood(self, o: DSACOptions) -> csr_array:
         """The graph of the untrained vectors at unit length, made once a pool, or of F now."""
         if self._graph is None:
-            trained = o.graph_of == "embedding"
-            x = self.embedding() if trained else self.inputs.vectors()
-            near = geometry.neighbours(geometry.unit_rows(x), o.graph_k)
+            parts = [] if o.graph_of == "vectors" else [geometry.unit_rows(self.embedding())]
+            if o.graph_of != "embedding":
+                parts.append(geometry.unit_rows(self.inputs.vectors()))
+            near = geometry.neighbours(np.concatenate(parts, axis=1), o.graph_k)
             self._graph = graph.knn_graph(near.ids, near.d2).W
         return self._graph
 
@@ -609,13 +614,22 @@ class DSAC:
     def embedding(self) -> Matrix:
         """F of the attached pool ``(n, m)`` in evaluation mode, kept until the weights move."""
         if self._z is None:
-            self._z = self._embed()
+            self._z = self._embed() if self._tuned else self._embed_seen()
             self._check_embedding(self._z)
         return self._z
 
     def _embed(self, images: Array | None = None) -> Matrix:
         net = self.network.eval()
         return self.inputs.embed(net.embed, net.embedding.linear.out_features, images)
+
+    def _embed_seen(self) -> Matrix:
+        """F of the pool while G is still what its vectors were made with: no image is read."""
+        net, read, m = self.network.eval(), self.inputs.seen(), self._outset[0].shape[0]
+        z = np.empty((len(self.inputs), m), dtype=np.float32)
+        with torch.inference_mode():
+            for rows in geometry.row_blocks(len(z), m):
+                z[rows] = net.embedding(read(np.arange(rows.start, rows.stop))).cpu().numpy()
+        return z
 
     def _proba(self, z: Matrix, a: Ints, reach: Matrix | None = None) -> Matrix:
         """Softmax of f, or what ``predict`` says; every class alike before anything is trained.
@@ -670,13 +684,16 @@ class DSAC:
     def _moved(self) -> None:
         """Say that the weights (or the images) have changed: the kept F is no longer theirs."""
         self._z = None
-        if self.options.graph_of == "embedding":
+        if self.options.graph_of != "vectors":
             self._graph = None
 
     def _new_network(self, p: int, m: int, c: int) -> EmbeddedClassifier:
         o, body = self.options, self.inputs.body()
         if isinstance(body, Backbone):
             body.keeps_statistics = o.norms == "keep"
+            layers = list(body.parameters())  # in the order in which the pixels meet them
+            for layer in layers[: round(o.hold * len(layers))]:
+                layer.requires_grad_(False)
         made = EmbeddedClassifier(body, p, m, c, norm=o.embed_norm, head=o.head)
         return made.to(self.inputs.device)
 
@@ -691,6 +708,7 @@ class DSAC:
         weight, mean = embedding.linear.weight.detach().cpu(), embedding.mean.cpu()
         self._outset = weight.numpy().copy(), mean.numpy().copy()
         self._first = {} if o.warm_start else weights_of(self._net)
+        self._tuned = self.inputs.way != "finetune"
         self._moved()
 
     def _restart(self) -> None:
@@ -757,6 +775,7 @@ class DSAC:
             "outset": self._outset[0].copy(),
             "outset_mean": self._outset[1].copy(),
             "spread": np.array([self.spread]),
+            "tuned": np.array([self._tuned]),
             "counts": np.array(
                 [self.n_classes, self.round, WAYS.index(self.inputs.way or "frozen")]
             ),
@@ -787,6 +806,7 @@ class DSAC:
         self.reach = np.array(state.get("reach", self.reach))
         weight, mean = (np.array(state.get(k, _NOTHING)) for k in ("outset", "outset_mean"))
         self._outset = weight, mean
+        self._tuned = bool(np.all(state.get("tuned", True)))
         self._moved()
 
 
