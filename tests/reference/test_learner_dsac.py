@@ -671,6 +671,51 @@ def test_the_graph_of_the_embedding_is_made_anew_each_round() -> None:
     assert abs(learner._neighbourhood(learner.options) - expected).max() > 1e-6
 
 
+def test_the_graph_of_both_is_of_the_embedding_beside_the_untrained_vectors() -> None:
+    pool, truth = pool_of()
+    learner = begun(pool, pseudo_label="agreed", graph_of="both", predict="views")
+    fit(learner, asked(pool, truth, nearest_to_centres(learner)))
+    parts = [geometry.unit_rows(x) for x in (learner.embedding(), learner.inputs.vectors())]
+    near = geometry.neighbours(np.concatenate(parts, axis=1), 10)
+    expected = graph.knn_graph(near.ids, near.d2).W
+    assert abs(learner._neighbourhood(learner.options) - expected).max() < 1e-12
+    for part in parts:  # neither alone
+        near = geometry.neighbours(part, 10)
+        other = graph.knn_graph(near.ids, near.d2).W
+        assert abs(learner._neighbourhood(learner.options) - other).max() > 1e-6
+
+
+def test_a_share_of_the_layers_may_stay_from_the_pixels_on() -> None:
+    pool, truth = tiny_pool(18, (12, 12), 3)
+    for share in (0.0, 0.5, 1.0):
+        learner = adapting(pool, hold=share, norms="keep")
+        before = [p.detach().clone() for p in learner.network.body.parameters()]
+        fit(learner, asked(pool, truth, nearest_to_centres(learner)))
+        after = list(learner.network.body.parameters())
+        moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+        held = round(share * len(moved))
+        assert moved == [False] * held + [True] * (len(moved) - held)
+
+
+def test_before_the_body_moves_no_image_is_embedded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, truth = tiny_pool(18, (12, 12), 3)
+    learner = adapting(pool)
+    body, passes = learner.network.body, []
+    monkeypatch.setattr(
+        body, "forward", lambda x, run=body.forward: (passes.append(len(x)), run(x))[1]
+    )
+    first = learner._embed()  # by the images
+    assert passes == [18]
+    learner._moved()
+    assert np.allclose(learner.embedding(), first, atol=1e-3)
+    assert passes == [18], "from the vectors that are at hand"
+    fit(learner, asked(pool, truth, nearest_to_centres(learner)))
+    passes.clear()
+    learner._moved()
+    assert not np.allclose(learner.embedding(), first, atol=1e-3)
+    assert passes == [18]
+
+
 def test_only_the_surest_of_a_class_are_trained_on() -> None:
     pool, truth = pool_of()
     counts = []
