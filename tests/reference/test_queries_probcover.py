@@ -46,9 +46,9 @@ def counted(x: Array, radius: float, covered: Array) -> list[int]:
 
 
 def test_degrees_on_a_line() -> None:
-    assert Balls(LINE, 0.25).degree.tolist() == [2, 3, 2, 1, 2, 3, 2, 1]
+    assert Balls(LINE, 0.25).gain.tolist() == [2, 3, 2, 1, 2, 3, 2, 1]
     wide = Balls(LINE, np.nextafter(0.25, 1))  # as it would be with <=
-    assert wide.degree.tolist() == [3, 3, 4, 2, 3, 3, 3, 1]
+    assert wide.gain.tolist() == [3, 3, 4, 2, 3, 3, 3, 1]
 
 
 def test_picks_on_a_line() -> None:
@@ -78,12 +78,12 @@ def test_purity_on_a_line() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("edges", [geometry.BLOCK_BYTES, 40, 0])
-def test_counts_are_the_same_with_and_without_a_graph(seed: int, edges: int) -> None:
-    x, covered = unit(60, seed=seed), rng_for(seed, None, "covered").random(60) < 0.2
+@pytest.mark.parametrize("edges", [geometry.BLOCK_BYTES, 10, 0])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
+def test_counts_are_the_same_with_and_without_a_graph(seed: int, edges: int, share: float) -> None:
+    x, covered = unit(60, seed=seed), rng_for(seed, None, "covered").random(60) < share
     balls = Balls(x, 0.7, covered, edges=edges)
-    assert (balls._graph is None) is (edges < 1000)
-    assert balls.degree.tolist() == counted(x, 0.7, np.zeros(60, dtype=bool))
+    assert (balls._graph is None) is (edges < 1000 or share == 1), "nothing is left to be gained"
     for row in (3, 41, 41, 8):
         assert balls.gain.tolist() == counted(x, 0.7, balls.covered)
         before, ball = balls.covered.copy(), balls.ball(row)
@@ -96,8 +96,13 @@ def test_counts_over_several_tiles() -> None:
     x = unit(2500, 3)
     d = apart(x)
     graph, free = Balls(x, 0.2), Balls(x, 0.2, edges=0)
+    most = np.arange(2500) % 4 > 0
+    rest = Balls(x, 0.2, most)
+    assert np.array_equal(rest.gain, ((d < 0.2) & ~most).sum(axis=1))
+    assert rest.cover(2400).tolist() == np.flatnonzero((d[2400] < 0.2) & ~most).tolist()
+    assert np.array_equal(rest.gain, ((d < 0.2) & ~rest.covered).sum(axis=1))
     for balls in (graph, free):
-        assert np.array_equal(balls.degree, (d < 0.2).sum(axis=1))
+        assert np.array_equal(balls.gain, (d < 0.2).sum(axis=1))
         balls.cover(2400)
         balls.cover(17)
         assert np.array_equal(balls.covered, (d[[17, 2400]] < 0.2).any(axis=0))
@@ -118,12 +123,12 @@ def test_the_test_is_strict_to_the_last_digit() -> None:
     x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     d = apart(x)
     for other in (1, 7, 100):
-        assert np.array_equal(Balls(x, d[0, other]).degree, (d < d[0, other]).sum(axis=1))
+        assert np.array_equal(Balls(x, d[0, other]).gain, (d < d[0, other]).sum(axis=1))
 
 
 def test_far_from_the_origin() -> None:
     x = LINE + 2.0**20  # dyadic: exact in float64, lost in float32 without centring
-    assert Balls(x, 0.25).degree.tolist() == [2, 3, 2, 1, 2, 3, 2, 1]
+    assert Balls(x, 0.25).gain.tolist() == [2, 3, 2, 1, 2, 3, 2, 1]
     assert pure_radius(x, GROUPS, 0.95) == 0.25
 
 

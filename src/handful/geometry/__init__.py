@@ -13,11 +13,11 @@ from __future__ import annotations
 from handful.geometry._balls import (
     Balls,
     ball_agreement,
+    ball_radius,
     ball_union,
     cluster_radius,
     looked_at,
     neighbour_radius,
-    pure_balls,
     pure_radius,
 )
 from handful.geometry._blocks import BLOCK_BYTES, row_blocks
@@ -45,6 +45,7 @@ __all__ = [
     "Neighbours",
     "Optimum",
     "ball_agreement",
+    "ball_radius",
     "ball_union",
     "class_means",
     "cluster_radius",
@@ -62,7 +63,6 @@ __all__ = [
     "nearest",
     "neighbour_radius",
     "neighbours",
-    "pure_balls",
     "pure_radius",
     "row_blocks",
     "seeded_kmeans",

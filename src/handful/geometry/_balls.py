@@ -46,37 +46,51 @@ class Balls:
         self.screen, self.radius = Screen(_checked(x)), max(float(radius), LEAST)
         n = self.screen.n
         self.covered = np.zeros(n, dtype=bool) if covered is None else np.array(covered, dtype=bool)
-        self.degree = np.ones(n, dtype=np.int64)  # each row holds itself
-        self.gain = (~self.covered).astype(np.int64)
-        self._graph: Any = None
-        self._count(edges)
+        self.gain = np.zeros(n, dtype=np.int64)
+        self._graph: Any = None  # of a row that may be covered: all rows whose balls hold it
+        self._linked = ~self.covered  # rows that the graph knows
+        left = int(self._linked.sum())
+        if left > n // 2:
+            self._linked[:] = True
+            self._count(self._halves(), edges)
+        elif left:
+            self._count(self._to(np.flatnonzero(self._linked)), edges)
 
-    def _count(self, edges: int) -> None:
-        """Every pair of tiles once; the graph is given up when it grows past ``edges``."""
-        left: list[NDArray[np.int32]] | None = []
-        right: list[NDArray[np.int32]] = []
-        kept, free = 0, ~self.covered
+    def _halves(self) -> Iterator[tuple[slice, Ints, Ints]]:
+        """Every pair of rows both ways, for the products of one: ``(tile of i, i, j in B(i))``."""
         for here, there in _tiles(self.screen.n):
             i, j = _pairs(self.screen, here, there, self.radius)
             if here == there:
+                yield here, (itself := np.arange(here.start, here.stop)), itself
                 i, j = i[i < j], j[i < j]
-            for a, b in ((i, j), (j, i)):
-                own = here if a is i else there
-                width, start = own.stop - own.start, own.start
-                self.degree[own] += np.bincount(a - start, minlength=width)
-                self.gain[own] += np.bincount(a[free[b]] - start, minlength=width)
-            kept += 2 * len(i)
-            if left is not None and kept <= edges:
-                left.append(i.astype(np.int32))
-                right.append(j.astype(np.int32))
+            yield here, i, j
+            yield there, j, i
+
+    def _to(self, rows: Ints) -> Iterator[tuple[slice, Ints, Ints]]:
+        """Pairs of any row i and of one of ``rows``: nothing else can be gained."""
+        for some in row_blocks(len(rows), 1, itemsize=1, limit=_TILE):
+            for there in row_blocks(self.screen.n, 1, itemsize=1, limit=_TILE):
+                j, i = _pairs(self.screen, rows[some], there, self.radius)
+                yield there, i, j
+
+    def _count(self, pairs: Iterator[tuple[slice, Ints, Ints]], edges: int) -> None:
+        """The gain of each i; the graph is given up when it grows past ``edges``."""
+        found: list[tuple[NDArray[np.int32], NDArray[np.int32]]] | None = []
+        kept, free = 0, ~self.covered
+        for own, i, j in pairs:
+            width = own.stop - own.start
+            self.gain[own] += np.bincount(i[free[j]] - own.start, minlength=width)
+            kept += len(i)
+            if found is not None and kept <= edges:
+                found.append((j.astype(np.int32), i.astype(np.int32)))
             else:
-                left, right = None, []
-        if left is not None:
-            self._graph = _symmetric(left, right, self.screen.n)
+                found = None
+        if found is not None:
+            self._graph = _sparse(found, self.screen.n)
 
     def ball(self, row: int) -> Ints:
         """Rows in the ball of ``row``, ascending."""
-        if self._graph is not None:
+        if self._graph is not None and self._linked[row]:
             ball: Ints = np.sort(self._graph[[row]].indices).astype(np.int64)
             return ball
         inside = _union(self.screen, np.array([row]), np.array([self.radius]))
@@ -177,23 +191,32 @@ def cluster_radius(x: Array, k: int, purity: float, rng: Generator) -> float:
     return pure_radius(x, nearest(x, centres)[0], purity)
 
 
-def pure_balls(x: Array, k: int, purity: float, rng: Generator) -> Balls:
-    """Balls of the `cluster_radius`, nothing covered.
+def ball_radius(x: Array, k: int, purity: float, rng: Generator) -> float:
+    """The `cluster_radius` of ``x (n, d)``, for balls that are to cover it.
 
-    Where there is none, or where balls of it hold less than two rows on average, the radius is
-    the usual distance to the 20th neighbour, with a logged warning.
+    Where there is none, or where balls of it hold less than two rows on average, it is the usual
+    distance to the 20th neighbour, with a logged warning.
     """
     radius = cluster_radius(x, k, purity, rng)
-    if np.isfinite(radius):
-        balls = Balls(x, radius)
-        if balls.degree.mean() >= 2:
-            return balls
+    if np.isfinite(radius) and _held_by_two(Screen(_checked(x)), radius):
+        return radius
     radius = neighbour_radius(x, 20, rng)
     _logger.warning(
         "no radius at which balls stay in one of %d clusters and hold two images: %.3g is taken,"
         " the usual distance to the 20th neighbour", k, radius,
     )  # fmt: skip
-    return Balls(x, radius)
+    return radius
+
+
+def _held_by_two(screen: Screen, radius: float) -> bool:
+    """Whether balls hold two rows on average, their centres among them: soon known of most."""
+    pairs = 0
+    for here, there in _tiles(screen.n):
+        i, j = _pairs(screen, here, there, radius)
+        pairs += int((i < j).sum()) if here == there else len(i)
+        if 2 * pairs >= screen.n:
+            return True
+    return False
 
 
 def neighbour_radius(x: Array, k: int, rng: Generator) -> float:
@@ -275,13 +298,12 @@ def _distances(x: Array, i: Ints, j: Ints) -> Double:
     return out
 
 
-def _symmetric(left: list[NDArray[np.int32]], right: list[NDArray[np.int32]], n: int) -> Any:
-    """Half of the pairs as a sparse n x n graph of both halves and the diagonal."""
+def _sparse(pairs: list[tuple[NDArray[np.int32], NDArray[np.int32]]], n: int) -> Any:
+    """Pairs of a row and a column as a sparse n x n matrix of ones."""
     from scipy.sparse import coo_array
 
-    itself = np.arange(n, dtype=np.int32)
-    i = np.concatenate([*left, *right, itself])
-    j = np.concatenate([*right, *left, itself])
+    none = np.empty(0, dtype=np.int32)
+    i, j = (np.concatenate([none, *parts]) for parts in zip((none, none), *pairs, strict=True))
     return coo_array((np.ones(len(i), dtype=np.int8), (i, j)), shape=(n, n)).tocsr()
 
 

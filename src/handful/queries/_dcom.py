@@ -117,7 +117,7 @@ class DCoM:
         if self.delta is not None:
             return self.delta
         classes = snapshot.n_classes if snapshot.n_classes > 1 else 10
-        return geometry.pure_balls(x, self.n_clusters or classes, self.purity, rng).radius
+        return geometry.ball_radius(x, self.n_clusters or classes, self.purity, rng)
 
     def _radii(
         self,

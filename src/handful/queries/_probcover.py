@@ -84,13 +84,12 @@ class ProbCover:
         rows = geometry.looked_at(snapshot.open, snapshot.known >= 0, k, self.reference, rng)
         x = geometry.unit_rows(z[rows]) if self.normalise == "l2" else np.asarray(z[rows])
         labelled = np.flatnonzero(snapshot.known[rows] >= 0)
-        if self.delta is None:
+        delta = self.delta
+        if delta is None:
             classes = snapshot.n_classes if snapshot.n_classes > 1 else 10
-            balls = geometry.pure_balls(x, self.n_clusters or classes, self.purity, rng)
-        else:
-            balls = geometry.Balls(x, self.delta)
-        for row in labelled.tolist():
-            balls.cover(row)
+            delta = geometry.ball_radius(x, self.n_clusters or classes, self.purity, rng)
+        covered = geometry.ball_union(x, labelled, np.full(len(labelled), delta))
+        balls = geometry.Balls(x, delta, covered)
         chosen, coverage = self._greedy(balls, labelled, snapshot.open[rows], k, rng)
         memo = {"delta": balls.radius, "coverage": coverage}
         return snapshot.picks(rows[chosen], memo=memo)
