@@ -73,28 +73,22 @@ def dsac_cifar10() -> Iterator[Cell]:
             yield run("dsac_cifar10", "cifar10", name, seed, 160)
 
 
-ADAPTED: dict[str, object] = {  # of an encoder for large photos to small pictures
-    "train": "finetune", "norms": "keep", "hold": 0.35, "lr": 1e-3, "lr_body": 1e-4,
-    "head_steps": 300, "graph_of": "both", "batch_size": 32, "max_steps": 500,
-    "label_smoothing": 0.1, "pseudo_share": 0.4,
-}  # fmt: skip
-
-
 def adapted(
     bench: str, data: str, seed: int, side: int, encoder: str = "lite0", **changes: object
 ) -> Cell:
-    """``dsac-steady`` whose encoder is tuned on answers and on the surest pseudo-labels."""
+    """``dsac-adapted`` on an encoder, or ``dsac-steady`` on the same frozen."""
     where: dict[str, object] = {"split": "none"}
     if data == "stl10":  # shrunk; its training part alone
         where = {"split": "official", "max_side": 32}
     words = " ".join(f"{k}={v}" for k, v in changes.items())
     learner = {**ENCODER, "backbone": encoder, "image_size": side}
+    name = "dsac-adapted"
     if changes.get("train") == "frozen":
-        words = "frozen"
+        name, words = "dsac-steady", "frozen"
     else:
-        learner |= {**ADAPTED, **changes}
+        learner |= changes
     return cell(
-        bench, data, "dsac-steady", f"adapted {encoder}@{side}, fast", seed, schedule="fast",
+        bench, data, name, f"adapted {encoder}@{side}, fast", seed, schedule="fast",
         counts=COUNTS, label=f"dsac-steady {words}".strip(), learner=learner, **where,
     )  # fmt: skip
 
@@ -144,7 +138,7 @@ def dsac_choice() -> Iterator[Cell]:
             yield cell(
                 "dsac_choice", "digits", "dsac-steady", "pixels, fast", seed, split="none",
                 schedule="fast", counts=COUNTS, label=f"dsac-steady {name}",
-                learner={"predict": "row", **learner},
+                learner={"predict": "row", "n_init": 10, **learner},
                 query=QueryPart("dsac", {**PAPERS_RULE, **query}),
             )  # fmt: skip
 
@@ -156,15 +150,17 @@ def dsac_choice_predict() -> Iterator[Cell]:
         ("typiclust", "views", "", {}),
         ("typiclust", "views", " of both", {"describe": "both"}),
         ("typiclust", "views", " of both, ten starts", {"describe": "both"}),
+        ("typiclust", "views", " of both, greedy starts", {"describe": "both", "n_init": 0}),
     )  # fmt: skip
     for seed in range(5):
         for rule, predict, more, learner in ways:
-            options = PAPERS_RULE if rule == "dsac" else {"starts": 10 if "ten" in more else 1}
+            starts = 10 if "ten" in more else 0 if "greedy" in more else 1
+            options = PAPERS_RULE if rule == "dsac" else {"starts": starts}
             yield cell(
                 "dsac_choice_predict", "digits", "dsac-steady", "pixels, fast", seed,
                 split="none", schedule="fast", counts=COUNTS,
                 label=f"dsac-steady {rule}{more}, {predict}",
-                learner={"describe": "embedding", "predict": predict, **learner},
+                learner={"describe": "embedding", "predict": predict, "n_init": 10, **learner},
                 query=QueryPart(rule, options),
             )  # fmt: skip
 

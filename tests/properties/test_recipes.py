@@ -47,6 +47,7 @@ NAMES = [
     "dsac",
     "dsac-raw",
     "dsac-steady",
+    "dsac-adapted",
     "dsac-r",
     "dsac-r-pl",
     "dsac-no-pseudo",

@@ -272,6 +272,19 @@ def test_every_cluster_has_a_label_already():
     assert given(2, 0, 6, 13) == slow_typiclust(X, GROUPS, [0, 6, 13], 2)
 
 
+def test_no_start_is_drawn_where_there_are_none():
+    x = np.random.default_rng(3).normal(size=(300, 8)).astype(np.float32)
+    asked = []
+    for starts in (0, 1):
+        rule = queries.TypiClust(starts=starts)
+        asked.append([
+            rule.select(Snapshot.from_arrays(embedding=x), 12, rng_for(seed, 0, "query")).rows
+            for seed in range(4)
+        ])  # fmt: skip
+    assert all(np.array_equal(rows, asked[0][0]) for rows in asked[0])
+    assert not all(np.array_equal(rows, asked[1][0]) for rows in asked[1])
+
+
 def test_images_set_aside_are_never_asked():
     x, truth = blobs(40)
     groups = np.eye(4, dtype=np.float32)[truth]
@@ -287,7 +300,7 @@ def test_what_cannot_be_is_refused():
         queries.TypiClust(on="scan")  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="at least one cluster"):
         queries.TypiClust(most=0)
-    with pytest.raises(RecipeError, match=r"query\.starts is 0"):
-        queries.TypiClust(starts=0)
+    with pytest.raises(RecipeError, match=r"query\.starts is -1"):
+        queries.TypiClust(starts=-1)
     with pytest.raises(InputError, match="another row"):
         queries.typicality(X[:1], 1)

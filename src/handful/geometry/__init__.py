@@ -28,6 +28,8 @@ from handful.geometry._k_center import Centres, k_center
 from handful.geometry._k_center_milp import Optimum, k_center_milp
 from handful.geometry._kmeans import (
     class_means,
+    greedy_kmeans,
+    greedy_start,
     kmeans,
     kmeans_plus_plus,
     seeded_kmeans,
@@ -52,6 +54,8 @@ __all__ = [
     "compactness",
     "constrained_kmeans",
     "facility_location",
+    "greedy_kmeans",
+    "greedy_start",
     "hungarian",
     "k_center",
     "k_center_milp",

@@ -90,7 +90,7 @@ class DSACOptions(InputOptions):
     embed_norm: EmbedNorm = "none"  # l2: on the unit sphere
     head: HeadKind = "linear"  # f; the second is the authors' code
     n_clusters: int | None = None  # as many as classes, or the view's hint, when None
-    n_init: int = 10  # starts of k-means while some class has no seed
+    n_init: int = 10  # starts of k-means while a class has no seed; 0: greedy at first
     # --- losses
     lambda_u: float = 1.0  # weight of the self-paced term (Eq. 7 has none)
     gamma: float = 0.01  # weight of the centre loss: .001, 1, .01 on the paper's three sets
@@ -409,7 +409,11 @@ class DSAC:
         z = self.embedding()
         nobody = np.full(len(z), UNKNOWN)
         x = self._smoothed(o, z)
-        self._place(geometry.constrained_kmeans(x, nobody, k, rng, n_init=o.n_init), o, z)
+        if o.n_init:
+            found = geometry.constrained_kmeans(x, nobody, k, rng, n_init=o.n_init)
+        else:
+            found = geometry.greedy_kmeans(x, k)
+        self._place(found, o, z)
         self.since = np.full(len(z), UNKNOWN, dtype=np.int64)
         self.pseudo, self.round = self.since.copy(), 0
         self._weigh(o, z, known)
@@ -424,7 +428,7 @@ class DSAC:
             k,
             rng,
             seeds=both if o.seed_from == "labels+pseudo" else known,
-            n_init=o.n_init,
+            n_init=o.n_init or 10,
         )
         self._place(found, o, z)
 

@@ -64,7 +64,7 @@ class TypiClust:
     most : number of clusters at most.
     least : images that a cluster must have to be visited before the small ones.
     starts : of k-means, compared by inertia (on a sample where there are several). More of them
-        vary less by seed.
+        vary less by seed; 0: one that nothing is drawn for, the same whatever the seed.
     ties : ``"random"``, or ``"index"`` for worked numbers.
     """
 
@@ -87,8 +87,8 @@ class TypiClust:
             )
         if self.most < 1:
             raise RecipeError(f"query.most is {self.most}: at least one cluster is needed")
-        if self.starts < 1:
-            raise RecipeError(f"query.starts is {self.starts}: k-means needs one at least")
+        if self.starts < 0:
+            raise RecipeError(f"query.starts is {self.starts}: a number of starts, or 0")
         given = {"clusters"} if self.on == "clusters" else set()
         object.__setattr__(self, "needs", frozenset({"embedding", *given}))
 
@@ -212,6 +212,8 @@ def _clustered(z: Array, k: int, rng: Generator, starts: int) -> NDArray[np.int6
     clusters, images = _FULL_KMEANS
     if starts == 1 and k <= clusters and len(z) <= images:
         return geometry.kmeans(z, k, rng, n_init=1).labels
+    if starts == 0:
+        return geometry.greedy_kmeans(z, k, max_iter=_STEPS).labels
     size = _SEEDED * k if starts == 1 else max(_SEEDED * k, _COMPARED)
     rows = np.sort(rng.choice(len(z), min(len(z), size), replace=False))
     free = np.full(len(rows), -1)
