@@ -26,9 +26,12 @@ ABLATION = (
 )  # fmt: skip
 
 
-def run(bench: str, data: str, name: str, seed: int, side: int, encoder: str = "lite0") -> Cell:
-    """One recipe on the frozen features of one set."""
-    learner = {**ENCODER, "backbone": encoder, "image_size": side}
+def run(
+    bench: str, data: str, name: str, seed: int, side: int, encoder: str = "lite0",
+    *, greedy: bool = False,
+) -> Cell:  # fmt: skip
+    """One recipe on the frozen features of one set; ``greedy``: no start of k-means is drawn."""
+    learner: dict[str, object] = {**ENCODER, "backbone": encoder, "image_size": side}
     if name.startswith("dsac") and name != "dsac-steady":
         learner |= SETS[data]
     plan: dict[str, object] = {"counts": COUNTS}
@@ -36,6 +39,9 @@ def run(bench: str, data: str, name: str, seed: int, side: int, encoder: str = "
         plan = {}
     elif name == "cluster-label":
         plan = {"counts": (10,)}  # one answer a cluster
+    if greedy:
+        learner |= {"n_init": 0}
+        plan |= {"label": f"{name} greedy starts", "query": {"starts": 0}}
     variant = f"frozen {encoder}@{side}, fast"
     return cell(
         bench, data, name, variant, seed, split="none", schedule="fast", learner=learner, **plan
@@ -46,6 +52,7 @@ def dsac_stl10() -> Iterator[Cell]:
     for seed in range(5):
         for name in MAIN:
             yield run("dsac_stl10", "stl10", name, seed, 160)
+        yield run("dsac_stl10", "stl10", "dsac-steady", seed, 160, greedy=True)
 
 
 def dsac_stl10_lite1() -> Iterator[Cell]:
@@ -65,6 +72,7 @@ def dsac_cifar100() -> Iterator[Cell]:
     for seed in range(5):
         for name in MAIN:
             yield run("dsac_cifar100", "cifar100_20", name, seed, 160)
+        yield run("dsac_cifar100", "cifar100_20", "dsac-steady", seed, 160, greedy=True)
 
 
 def dsac_cifar10() -> Iterator[Cell]:
@@ -138,7 +146,7 @@ def dsac_choice() -> Iterator[Cell]:
             yield cell(
                 "dsac_choice", "digits", "dsac-steady", "pixels, fast", seed, split="none",
                 schedule="fast", counts=COUNTS, label=f"dsac-steady {name}",
-                learner={"predict": "row", "n_init": 10, **learner},
+                learner={"predict": "row", **learner},
                 query=QueryPart("dsac", {**PAPERS_RULE, **query}),
             )  # fmt: skip
 
@@ -160,7 +168,7 @@ def dsac_choice_predict() -> Iterator[Cell]:
                 "dsac_choice_predict", "digits", "dsac-steady", "pixels, fast", seed,
                 split="none", schedule="fast", counts=COUNTS,
                 label=f"dsac-steady {rule}{more}, {predict}",
-                learner={"describe": "embedding", "predict": predict, "n_init": 10, **learner},
+                learner={"describe": "embedding", "predict": predict, **learner},
                 query=QueryPart(rule, options),
             )  # fmt: skip
 

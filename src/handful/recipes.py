@@ -431,7 +431,7 @@ def propagation() -> Recipe:
 # cluster or the graph, seldom both; an image that was paid for weighs more than one that cost
 # nothing; the image between two clusters that the paper asks about names few of its neighbours
 _STEADY = {
-    "describe": "both", "embed_norm": "l2", "human_weight": 5.0, "lambda_u": 0.0, "n_init": 0,
+    "describe": "both", "embed_norm": "l2", "human_weight": 5.0, "lambda_u": 0.0,
     "predict": "views", "pseudo_label": "agreed", "sup_weight": "none",
 }  # fmt: skip
 # chosen on STL-10's training part at 32 pixels (benchmarks/dsac_cells.py)
@@ -462,13 +462,13 @@ def dsac_raw() -> Recipe:
 @RECIPES.register("dsac-steady")
 def dsac_steady() -> Recipe:
     """DSAC made steady: typical images asked, pseudo-labels where cluster and graph agree."""
-    return _dsac("dsac-steady", _STEADY, QueryPart("typiclust", {"starts": 0}))
+    return _dsac("dsac-steady", _STEADY, QueryPart("typiclust", {"starts": 10}))
 
 
 @RECIPES.register("dsac-adapted")
 def dsac_adapted() -> Recipe:
     """DSAC made steady whose encoder learns from the surest pseudo-labels: small photos, hours."""
-    return _dsac("dsac-adapted", _STEADY | _ADAPTED, QueryPart("typiclust", {"starts": 0}))
+    return _dsac("dsac-adapted", _STEADY | _ADAPTED, QueryPart("typiclust", {"starts": 10}))
 
 
 @RECIPES.register("dsac-r")
