@@ -95,7 +95,7 @@ def rounds(path: Path, n: int, width: int, name: str) -> dict[str, float]:
         seconds = trained - started + perf_counter() - found
         busy += process_time() - again
         known[picks.rows] = picks.rows % CLASSES
-        tags |= dict(zip(picks.ids, picks.tags, strict=True))
+        tags |= dict(zip(picks.ids, picks.tags, strict=bool(picks.tags)))
         print(f"round {r}: {seconds:.1f} s, neighbours {found - trained:.1f} s", flush=True)
         if r == 0:
             worst["seconds_first"] = seconds  # embedding and clustering without a label
