@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from handful.features import FeatureOptions, FeatureSpace
+from handful.features import FeatureOptions, FeatureSpace, at_once
 from handful.networks.backbones import resize
 from handful.pool import open_data
 from handful.types import Pool
@@ -57,7 +57,7 @@ def main() -> None:
     pool = encoded()
     form = (SIDE, SIDE)
     ready = space.backbone.prepare(resize(torch.from_numpy(pool.read(np.arange(IMAGES))), form))
-    batches = list(ready.split(space.batch_size(form)))
+    batches = list(ready.split(at_once(form, ready.device)))
     best: dict[str, tuple[float, float]] = {}
     for _ in range(TURNS):
         # a subset is another pool, whose matrix is not at hand, with the same decoded images
