@@ -190,7 +190,7 @@ GROUPS = (
         "dsac_cifar10",
         "CIFAR-10 from 20 to 100 labels",
         "All 60,000 images, JPEG copies of the originals; frozen features, and the encoder tuned on"
-        " the answers and the surest pseudo-labels (*adapted*; asked by ten drawn starts).",
+        " the answers and the surest pseudo-labels (*adapted*).",
         "python benchmarks/run_all.py dsac_cifar10 dsac_cifar10_adapted",
         (1, 2),
         (("dsac-steady", "dsac"), ("dsac-steady", "propagation")),
