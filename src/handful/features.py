@@ -203,6 +203,7 @@ def at_once(form: tuple[int, ...], device: torch.device) -> int:
 
 
 def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """``rows`` in pieces of ``size``, the last one shorter."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

@@ -340,7 +340,7 @@ def test_the_gallery_fits_and_shuts_nobody_out(browser: Any, tmp_path: Path, the
         w.until("document.querySelector('[data-testid=newer] button')")
         w.run("document.querySelector('[data-testid=newer] button').click()")
         w.until(f"Number({GROUP}?.dataset.open) === {len(large)}")
-        w.media(prefers_color_scheme=theme)
+        w.media(prefers_color_scheme=theme, prefers_reduced_motion="reduce")
         look = axe(w)
         try:
             for width, height, least in ((1280, 720, 36), (1920, 1080, 60), (768, 1024, 36)):

@@ -651,10 +651,10 @@ export class Model {
     if (news.kind === "up") {
       const back = !this.now.live;
       this.app.set({ live: true });
+      this.soon(0); // what came between the state of this page and its stream was told to nobody
       if (back) {
         this.app.set({ reload: this.now.reload + 1 });
         this.outbox.retry();
-        this.soon(0);
         if (this.now.served.mode) void this.serve();
       }
       return;
