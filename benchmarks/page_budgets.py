@@ -207,35 +207,30 @@ def grid(browser: Any) -> Iterator[Figure]:
     browser.size(1920, 1080)
     whole = """((t) => t.length >= 60 && t.every((i) => i.complete && i.naturalWidth))(
       [...document.querySelectorAll('[data-testid=tile] img')].slice(0, 60))"""
-    times = []
-    for turn in range(11):
-        browser.run("location.hash = '#/classes'")
-        browser.until("document.querySelector('[data-testid=class]')")
-        took = browser.run(f"""new Promise((done) => {{
-          const from = performance.now();
-          location.hash = '#/pictures';
-          const look = () => {whole} ? done(performance.now() - from) : requestAnimationFrame(look);
-          look();
-        }})""")
-        times += [took / 1000] if turn else []
-    yield from spread("60 tiles, warm", times)
+    times = [appears(browser, "pictures", whole) for _ in range(11)]
+    yield from spread("60 tiles, warm", times[1:])
+
+
+def appears(browser: Any, screen: str, there: str) -> float:
+    """Seconds from the address of a screen, after the list of classes, until it is all there."""
+    browser.run("location.hash = '#/classes'")
+    browser.until("document.querySelector('[data-testid=class]')")
+    took: float = browser.run(f"""new Promise((done) => {{
+      const from = performance.now();
+      location.hash = '#/{screen}';
+      const look = () => {there} ? done(performance.now() - from) : requestAnimationFrame(look);
+      look();
+    }})""")
+    return took / 1000
 
 
 def first_drawn(browser: Any) -> Iterator[Figure]:
     """From the address of the map to its points on the screen, in a page that had none of it."""
-    drawn = "performance.getEntriesByName('map').length > 0"
     times = []
     for _ in range(10):
         browser.run("location.hash = '#/classes'")
         browser.run("location.reload()")
-        browser.until("document.querySelector('[data-testid=class]')")
-        took = browser.run(f"""new Promise((done) => {{
-          const from = performance.now();
-          location.hash = '#/map';
-          const look = () => {drawn} ? done(performance.now() - from) : requestAnimationFrame(look);
-          look();
-        }})""")
-        times.append(took / 1000)
+        times.append(appears(browser, "map", "performance.getEntriesByName('map').length > 0"))
     yield from spread("map, first drawn", times)
 
 

@@ -530,9 +530,8 @@ def test_7a_a_full_disk_loses_nothing(window: Any, few: Path, tmp_path: Path) ->
     place = tmp_path / "work"
     place.mkdir()
     mount = f"mount -t tmpfs -o size=12m tmpfs '{place}'"
-    if not apart(
-        mount
-    ):  # namespaces of users may be switched off: nothing else fills a disk safely
+    # namespaces of users may be switched off, and nothing else fills a disk safely
+    if not apart(mount):
         pytest.skip("a small disk to fill: this machine lets nobody mount one (unshare -rm)")
     server = Mounted(few, mount, "--project", str(place))
     inside = Path(f"/proc/{server.process.pid}/root{place}")
@@ -583,7 +582,8 @@ def test_7a_a_full_disk_loses_nothing(window: Any, few: Path, tmp_path: Path) ->
 
 def test_7b_a_folder_that_cannot_be_written(window: Any, few: Path, tmp_path: Path) -> None:
     mount = f"mount --bind '{few}' '{few}' && mount -o remount,bind,ro '{few}'"
-    if not apart(mount):  # the rights of a file do not stop root, a read-only mount does
+    # the rights of a file do not stop root, a read-only mount does
+    if not apart(mount):
         pytest.skip("a read-only folder: this machine lets nobody mount one (unshare -rm)")
     home = tmp_path / "home"
     server = Mounted(few, mount, XDG_DATA_HOME=str(home))

@@ -695,6 +695,9 @@ def test_a_share_of_the_layers_may_stay_from_the_pixels_on() -> None:
         moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
         held = round(share * len(moved))
         assert moved == [False] * held + [True] * (len(moved) - held)
+    for share in (-0.1, 1.5):
+        with pytest.raises(RecipeError, match=r"learner\.hold is .*: a share of the layers"):
+            DSAC(DSACOptions(hold=share))
 
 
 def test_before_the_body_moves_no_image_is_embedded_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,8 @@ class DSACOptions(InputOptions):
 
     def resolved(self) -> DSACOptions:
         """Fill in what depends on the schedule alone."""
+        if not 0 <= self.hold <= 1:
+            raise RecipeError(f"learner.hold is {self.hold}: a share of the layers, from 0 to 1")
         fast, least = self.schedule == "fast", self.least_steps
         if least is None:
             least = LEAST_STEPS if self.epochs is None and self.epochs_total is None else 0
@@ -525,7 +527,8 @@ class DSAC:
             parts = [] if o.graph_of == "vectors" else [geometry.unit_rows(self.embedding())]
             if o.graph_of != "embedding":
                 parts.append(geometry.unit_rows(self.inputs.vectors()))
-            near = geometry.neighbours(np.concatenate(parts, axis=1), o.graph_k)
+            x = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            near = geometry.neighbours(x, o.graph_k)
             self._graph = graph.knn_graph(near.ids, near.d2).W
         return self._graph
 
