@@ -31,7 +31,6 @@ from typing import Any, Self
 
 import torch
 from numpy.random import Generator
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -366,7 +365,9 @@ def _readable(path: Path) -> Iterator[None]:
             f"{str(path)!r} is damaged or holds pickled code, which could do anything when"
             " opened, and was not read: save the bare state_dict(), best as .safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a pickle of arbitrary bytes may raise anything at all
         raise InputError(
             f"{str(path)!r} is damaged or no file of weights ({_first_line(error)}):"
             " fetch or save it again"

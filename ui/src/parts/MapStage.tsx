@@ -44,7 +44,7 @@ export function MapStage({ chart, handle, tool, version, hears, children }: {
     };
   }, []);
   useEffect(() => surface.renewed(), [version, palette]);
-  useEffect(() => void surface.drop(), [tool]);
+  useLayoutEffect(() => void surface.drop(), [tool]); // before a hand can have begun with the new one
 
   return (
     <div
