@@ -19,29 +19,28 @@ SETS: dict[str, dict[str, object]] = {  # literal rows: the paper's own choice f
     "cifar10": {"gamma": 1.0, "k2_mode": "absolute"},
     "cifar100_20": {"gamma": 0.01, "k2_mode": "fraction"},
 }
-MAIN = ("dsac", "dsac-raw", "dsac-steady", "propagation", "kmeans")
+MAIN = ("dsac", "dsac-raw", "dsac-steady", "propagation", "graph-coverage", "kmeans")
+TYPICAL: dict[str, int] = {"dsac-steady typical": 10, "dsac-steady greedy starts": 0}  # starts
 ABLATION = (
     "dsac-no-pseudo", "dsac-only-difficult", "dsac-only-representative", "dsac-r", "dsac-r-pl",
     "cluster-label", "dsac-linear",
 )  # fmt: skip
 
 
-def run(
-    bench: str, data: str, name: str, seed: int, side: int, encoder: str = "lite0",
-    *, greedy: bool = False,
-) -> Cell:  # fmt: skip
-    """One recipe on the frozen features of one set; ``greedy``: no start of k-means is drawn."""
+def run(bench: str, data: str, name: str, seed: int, side: int, encoder: str = "lite0") -> Cell:
+    """One recipe on the frozen features of one set, or `dsac-steady` with typical questions."""
     learner: dict[str, object] = {**ENCODER, "backbone": encoder, "image_size": side}
-    if name.startswith("dsac") and name != "dsac-steady":
+    if name.startswith("dsac") and not name.startswith("dsac-steady"):
         learner |= SETS[data]
     plan: dict[str, object] = {"counts": COUNTS}
     if name == "kmeans":
         plan = {}
     elif name == "cluster-label":
         plan = {"counts": (10,)}  # one answer a cluster
-    if greedy:
-        learner |= {"n_init": 0}
-        plan |= {"label": f"{name} greedy starts", "query": {"starts": 0}}
+    if (starts := TYPICAL.get(name)) is not None:
+        learner |= {"describe": "both"} | ({} if starts else {"n_init": 0})
+        plan |= {"label": name, "query": QueryPart("typiclust", {"starts": starts})}
+        name = "dsac-steady"
     variant = f"frozen {encoder}@{side}, fast"
     return cell(
         bench, data, name, variant, seed, split="none", schedule="fast", learner=learner, **plan
@@ -50,15 +49,16 @@ def run(
 
 def dsac_stl10() -> Iterator[Cell]:
     for seed in range(5):
-        for name in MAIN:
+        for name in (*MAIN, *TYPICAL):
             yield run("dsac_stl10", "stl10", name, seed, 160)
-        yield run("dsac_stl10", "stl10", "dsac-steady", seed, 160, greedy=True)
 
 
 def dsac_stl10_lite1() -> Iterator[Cell]:
     """The next larger of the packaged encoders, which is an extra."""
     for seed in range(5):
-        for name in ("dsac-steady", "propagation", "kmeans"):
+        for name in (
+            "dsac-steady", "dsac-steady typical", "propagation", "graph-coverage", "kmeans"
+        ):  # fmt: skip
             yield run("dsac_stl10", "stl10", name, seed, 160, "lite1")
 
 
@@ -70,14 +70,13 @@ def dsac_ablation() -> Iterator[Cell]:
 
 def dsac_cifar100() -> Iterator[Cell]:
     for seed in range(5):
-        for name in MAIN:
+        for name in (*MAIN, *TYPICAL):
             yield run("dsac_cifar100", "cifar100_20", name, seed, 160)
-        yield run("dsac_cifar100", "cifar100_20", "dsac-steady", seed, 160, greedy=True)
 
 
 def dsac_cifar10() -> Iterator[Cell]:
     for seed in range(3):
-        for name in MAIN:
+        for name in (*MAIN, "dsac-steady typical"):
             yield run("dsac_cifar10", "cifar10", name, seed, 160)
 
 
@@ -88,16 +87,16 @@ def adapted(
     where: dict[str, object] = {"split": "none"}
     if data == "stl10":  # shrunk; its training part alone
         where = {"split": "official", "max_side": 32}
-    words = " ".join(f"{k}={v}" for k, v in changes.items())
     learner = {**ENCODER, "backbone": encoder, "image_size": side}
-    name = "dsac-adapted"
+    name, label = "dsac-adapted", "dsac-steady frozen"
     if changes.get("train") == "frozen":
-        name, words = "dsac-steady", "frozen"
+        name = "dsac-steady"
     else:
         learner |= changes
+        label = " ".join([name, *(f"{k}={v}" for k, v in changes.items())])
     return cell(
         bench, data, name, f"adapted {encoder}@{side}, fast", seed, schedule="fast",
-        counts=COUNTS, label=f"dsac-steady {words}".strip(), learner=learner, **where,
+        counts=COUNTS, label=label, learner=learner, **where,
     )  # fmt: skip
 
 
@@ -146,7 +145,7 @@ def dsac_choice() -> Iterator[Cell]:
             yield cell(
                 "dsac_choice", "digits", "dsac-steady", "pixels, fast", seed, split="none",
                 schedule="fast", counts=COUNTS, label=f"dsac-steady {name}",
-                learner={"predict": "row", **learner},
+                learner={"predict": "row", "describe": "embedding", **learner},
                 query=QueryPart("dsac", {**PAPERS_RULE, **query}),
             )  # fmt: skip
 
@@ -171,6 +170,32 @@ def dsac_choice_predict() -> Iterator[Cell]:
                 learner={"describe": "embedding", "predict": predict, **learner},
                 query=QueryPart(rule, options),
             )  # fmt: skip
+
+
+def dsac_choice_rule() -> Iterator[Cell]:
+    """Typical images or those that answers reach most from, and in which embedding.
+
+    On digits, and on STL-10's training part at 32 pixels; as many answers as classes a round.
+    """
+    sets: dict[str, tuple[dict[str, object], dict[str, object]]] = {  # learner, where
+        "digits": ({}, {"split": "none"}),
+        "stl10": (
+            {**ENCODER, "backbone": "lite1", "image_size": 160},
+            {"split": "official", "max_side": 32},
+        ),
+    }
+    rules = {
+        "typical": QueryPart("typiclust", {"starts": 10}), "coverage": QueryPart("graph-coverage"),
+    }  # fmt: skip
+    ways = [(r, d) for r in rules for d in ("both", "first", "embedding")]
+    for seed in range(5):
+        for data, (learner, where) in sets.items():
+            for rule, describe in ways:
+                yield cell(
+                    "dsac_choice_rule", data, "dsac-steady", "fast", seed, schedule="fast",
+                    counts=(10, 20, 30, 40, 50), label=f"dsac-steady {rule}, {describe}",
+                    learner={**learner, "describe": describe}, query=rules[rule], **where,
+                )  # fmt: skip
 
 
 SWEEP: dict[str, tuple[float, ...]] = {  # one symbol at a time; the value of dsac is in dsac_stl10
@@ -208,7 +233,8 @@ def dsac_sensitivity() -> Iterator[Cell]:
 GROUPS: dict[str, Callable[[], Iterator[Cell]]] = {
     g.__name__: g
     for g in (
-        dsac_choice, dsac_choice_predict, dsac_stl10, dsac_stl10_lite1, dsac_ablation,
-        dsac_cifar100, dsac_cifar10, dsac_adapt_choice, dsac_cifar10_adapted, dsac_sensitivity,
+        dsac_choice, dsac_choice_predict, dsac_choice_rule, dsac_stl10, dsac_stl10_lite1,
+        dsac_ablation, dsac_cifar100, dsac_cifar10, dsac_adapt_choice, dsac_cifar10_adapted,
+        dsac_sensitivity,
     )
 }  # fmt: skip

@@ -205,6 +205,34 @@ def dcom(
     return chosen
 
 
+def graph_coverage(s: Snapshot, k: int, rng: np.random.Generator) -> list[int]:
+    """Plain greedy over the inverse of the whole Laplacian; neighbours among sorted distances."""
+    x, n, left = s.embedding, len(s.ids), open_rows(s)
+    if k >= len(left):
+        return left
+    many = min(10, n - 1)
+    d2 = [[sum((float(a) - float(b)) ** 2 for a, b in zip(y, z, strict=True)) for z in x]
+          for y in x]  # fmt: skip
+    near = [sorted((j for j in range(n) if j != i), key=lambda j: (d2[i][j], j))[:many]
+            for i in range(n)]  # fmt: skip
+    scale = [max(sqrt(d2[i][near[i][min(7, many) - 1]]), 1e-12) if many else 1e-12
+             for i in range(n)]  # fmt: skip
+    W = np.zeros((n, n))
+    for i in range(n):
+        for j in near[i]:
+            W[i, j] = W[j, i] = exp(-d2[i][j] / scale[i] / scale[j])
+    root = np.array([1 / sqrt(degree) if degree > 0 else 0.0 for degree in W.sum(axis=1)])
+    R = 0.2 * np.linalg.inv(np.eye(n) - 0.8 * root[:, None] * W * root)
+    reached = [max([R[i, j] for j in range(n) if s.known[j] >= 0], default=0.0) for i in range(n)]
+    chosen: list[int] = []
+    for _ in range(k):
+        gain = {j: round(sum(max(R[i, j] - reached[i], 0) for i in range(n)), 5) for j in left}
+        chosen.append(max(left, key=lambda j: (gain[j], -j)))
+        left.remove(chosen[-1])
+        reached = [max(r, R[i, chosen[-1]]) for i, r in enumerate(reached)]
+    return chosen
+
+
 def unit(x: Array) -> Array:
     """Rows of length 1."""
     return np.array([[v / (sqrt(sum(w * w for w in row)) or 1) for v in row] for row in x])
@@ -216,6 +244,7 @@ LOOPS: dict[str, Case] = {
     "core-set": Case(queries.CoreSet(ties="index"), core_set),
     "dcom": Case(queries.DCoM(delta=0.9, ties="index"), dcom),
     "entropy": Case(queries.Entropy(ties="index"), by_score(entropy)),
+    "graph-coverage": Case(queries.GraphCoverage(normalise=False, ties="index"), graph_coverage),
     "least-confidence": Case(queries.LeastConfidence(ties="index"), by_score(least_confidence)),
     "margin": Case(queries.Margin(ties="index"), by_score(margin)),
     "mcdal": Case(queries.MCDAL(ties="index"), by_score(mcdal)),
@@ -249,6 +278,7 @@ WORKED: dict[str, str] = {
     "dcom": "reference/test_queries_dcom.py::test_ranks",
     "dsac": "reference/test_dsac_selection.py::test_round_one",
     "entropy": "reference/test_queries_uncertainty.py::test_entropy_of_the_table",
+    "graph-coverage": "reference/test_queries_graph_coverage.py::test_worked_reach_of_three",
     "lada": "reference/test_lada.py::test_scores_of_the_worked_example",
     "least-confidence": "reference/test_queries_uncertainty.py::"
     "test_least_confidence_and_margin_of_the_table",

@@ -44,6 +44,7 @@ NAMES = [
     "bald",
     "self-training",
     "propagation",
+    "graph-coverage",
     "dsac",
     "dsac-raw",
     "dsac-steady",

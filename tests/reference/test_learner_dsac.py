@@ -78,6 +78,20 @@ def test_rules_may_see_the_embedding_beside_the_one_it_set_out_from() -> None:
     assert DSACOptions().describe == "embedding"
 
 
+def test_rules_may_see_the_embedding_that_it_set_out_from_alone() -> None:
+    pool, truth = pool_of()
+    learner = begun(pool, describe="first")
+    first = geometry.unit_rows(learner.embedding())
+    view = asked(pool, truth, nearest_to_centres(learner))
+    fit(learner, view)
+    assert not np.allclose(geometry.unit_rows(learner.embedding()), first)
+    again = DSAC(learner.options)
+    again.load(learner.state())
+    for one in (learner, again):
+        given = one.snapshot(view, frozenset({"embedding"})).part("embedding", "a rule")
+        np.testing.assert_allclose(given, first, atol=1e-5)
+
+
 # --- no label yet ----------------------------------------------------------------------------
 
 

@@ -149,9 +149,9 @@ class DSACOptions(InputOptions):
     # views: a fifth of what centre says and four of what the graph says, for the pool's own images
     # (for new ones, which no graph knows, f in its place)
     predict: Predict = "row"  # row column-softmax centre cluster views: argmax of f, or else
-    # what rules are given: F, or F beside the F that it set out from, each at unit length. What
-    # is trained draws the classes it knows together and hides what else there is
-    describe: Literal["embedding", "both"] = "embedding"
+    # what rules are given: F; the F that it set out from; or the two side by side, each at unit
+    # length. What is trained draws the classes it knows together and hides what else there is
+    describe: Literal["embedding", "first", "both"] = "embedding"
 
     def resolved(self) -> DSACOptions:
         """Fill in what depends on the schedule alone."""
@@ -572,8 +572,7 @@ class DSAC:
                 raise InputError(
                     f"this model clustered {len(self.a)} images and the pool holds {len(z)}: fit it"
                 )
-            both = self.options.describe == "both"
-            x = self._beside_the_first(z) if both and parts & {"embedding", "centres"} else z
+            x = self._described(z) if parts & {"embedding", "centres"} else z
             if "embedding" in parts:
                 found["embedding"] = z.copy() if x is z else x
             if "centres" in parts:
@@ -588,16 +587,20 @@ class DSAC:
             view, found, learner=self.name, n_classes=self.n_classes, predict=self.predict
         )
 
-    def _beside_the_first(self, z: Matrix) -> Matrix:
-        """F and the F that it set out from at unit length, in one row of length 1 ``(n, 2m)``."""
+    def _described(self, z: Matrix) -> Matrix:
+        """What rules see: F, or rows of length 1 of what it set out from, alone or beside it."""
+        if self.options.describe == "embedding":
+            return z
         weight, mean = self._outset
         x, m = self.inputs.vectors(), z.shape[1]
-        both = np.empty((len(z), 2 * m), dtype=np.float32)
-        both[:, :m] = geometry.unit_rows(z)
+        before = m if self.options.describe == "both" else 0
+        seen = np.empty((len(z), before + m), dtype=np.float32)
         for rows in geometry.row_blocks(*x.shape):
-            both[rows, m:] = geometry.unit_rows((x[rows] - mean) @ weight.T)
-        both *= math.sqrt(0.5)
-        return both
+            seen[rows, before:] = geometry.unit_rows((x[rows] - mean) @ weight.T)
+        if before:
+            seen[:, :m] = geometry.unit_rows(z)
+            seen *= math.sqrt(0.5)
+        return seen
 
     def _means(self, x: Matrix) -> Matrix:
         """Means of the clusters ``(K, d)`` in ``x``; zeros for an empty one."""

@@ -13,6 +13,7 @@ from handful.queries._core_set import CoreSet, core_set
 from handful.queries._dcom import DCoM, competence, dcom
 from handful.queries._dsac import DSAC, Chosen, dsac, far_set, near_set, quotas
 from handful.queries._entropy import Entropy, entropies, entropy, entropy_from_logits
+from handful.queries._graph_coverage import GraphCoverage, graph_coverage
 from handful.queries._lada import LADA, beta_nodes, expected_entropies, lada
 from handful.queries._least_confidence import LeastConfidence, least_confidence
 from handful.queries._margin import Margin, margin, margin_from_logits, margins
@@ -35,6 +36,7 @@ __all__ = [
     "CoreSet",
     "DCoM",
     "Entropy",
+    "GraphCoverage",
     "LeastConfidence",
     "Margin",
     "ProbCover",
@@ -57,6 +59,7 @@ __all__ = [
     "entropy_from_logits",
     "expected_entropies",
     "far_set",
+    "graph_coverage",
     "lada",
     "least_confidence",
     "margin",
