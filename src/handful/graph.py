@@ -17,6 +17,7 @@ local scaling: Zelnik-Manor & Perona, NIPS 2004.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -39,6 +40,7 @@ __all__ = [
     "knn_graph",
     "local_scale",
     "normalised",
+    "reach",
     "reached",
     "smooth",
     "spread",
@@ -47,6 +49,7 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 Matrix: TypeAlias = NDArray[np.float64]
+Single: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int64]
 
 SCALE_AT = 7  # Zelnik-Manor & Perona: the 7th neighbour says how wide a place is
@@ -196,11 +199,7 @@ def spread(
     The condition number is at most (1 + alpha) / (1 - alpha), so a few dozen steps do.
     Zhou et al., NIPS 2003 (alpha .99 there).
     """
-    from scipy.sparse import diags_array
-
-    degree = _degrees(W)
-    root = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
-    scaled = diags_array(root) @ W @ diags_array(root)
+    scaled = _scaled(W)
 
     def product(P: Matrix) -> Matrix:
         return np.asarray(P - alpha * (scaled @ P))
@@ -208,6 +207,36 @@ def spread(
     Y = _one_hot(known, n_classes)
     found = conjugate_gradients(product, (1 - alpha) * Y, tol=tol, max_iter=max_iter)
     return found._replace(X=np.maximum(found.X, 0))  # below 0 by rounding alone
+
+
+def reach(W: csr_array, rows: Array, *, alpha: float = 0.8, tol: float = 1e-5) -> Single:
+    """R ``(n, r)``: what `spread` gives every image from an answer to each of ``rows (r,)`` alone.
+
+    R = (1 - alpha) (I - alpha S)^-1 E by Chebyshev's semi-iteration: S has no eigenvalue beyond
+    [-1, 1], so that k steps leave at most 2 q^k of the error, q = alpha / (1 + sqrt(1 - alpha^2)),
+    and nothing is measured on the way.  O(r nnz) a step, 18 of them at alpha .8; float32, four
+    times n r.  Golub & Varga, Numerische Mathematik 3, 1961.
+    """
+    scaled = _scaled(W).astype(np.float32)
+    n, r = W.shape[0], len(rows)
+    B = np.zeros((n, r), dtype=np.float32)
+    B[rows, np.arange(r)] = 1 - alpha
+    if not alpha:
+        return B
+    q = alpha / (1 + math.sqrt(1 - alpha**2))
+    steps = max(1, math.ceil(math.log(tol / 2) / math.log(q)))
+    before, X = B, B + np.float32(alpha) * (scaled @ B)
+    weight = 1 / (1 - alpha**2 / 2)
+    for _ in range(1, steps):
+        after = scaled @ X
+        after *= alpha
+        after += B
+        after -= before
+        after *= weight
+        after += before
+        before, X = X, after
+        weight = 1 / (1 - alpha**2 * weight / 4)
+    return np.asarray(np.maximum(X, 0))  # below 0 by rounding alone
 
 
 def harmonic(
@@ -280,6 +309,15 @@ def vote_of_neighbours(ids: Array, d2: Array, sigma: Array, F: Array) -> Matrix:
     own = local_scale(d2)
     w = np.exp(-(d2 / own[:, None] / np.asarray(sigma, dtype=np.float64)[ids]))
     return np.asarray(np.einsum("bk,bkc->bc", w, np.asarray(F, dtype=np.float64)[ids]))
+
+
+def _scaled(W: csr_array) -> csr_array:
+    """S = D^-1/2 W D^-1/2; a row without an edge stays empty."""
+    from scipy.sparse import csr_array, diags_array
+
+    degree = _degrees(W)
+    root = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
+    return csr_array(diags_array(root) @ W @ diags_array(root))
 
 
 def _degrees(W: csr_array) -> Matrix:

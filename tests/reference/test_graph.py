@@ -6,12 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
+from scipy.sparse import block_diag, csr_array
 from sklearn.semi_supervised import LabelSpreading
 
-from handful import graph
+from handful import geometry, graph
 from handful.errors import InputError
 from handful.geometry import knn
+from handful.rng import rng_for
 
 KNOWN = np.array([0, -1, -1, -1, 1, -1])
 
@@ -267,3 +268,19 @@ def test_many_steps_of_smoothing_leave_the_mean_of_each_part():
     W = csr_array(np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3)))  # two triangles
     x = np.arange(6.0)[:, None]
     np.testing.assert_allclose(graph.smooth(W, x, 60)[:, 0], [1, 1, 1, 4, 4, 4], atol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.8, 0.95])
+def test_the_reach_of_single_answers_is_the_inverse_within_its_bound(alpha: float) -> None:
+    x = rng_for(3, None, "test").normal(size=(40, 4))
+    near = geometry.neighbours(x[:38].astype(np.float32), 5)
+    W = csr_array(block_diag([graph.knn_graph(near.ids, near.d2).W, np.zeros((2, 2))]))
+    degree = np.asarray(W.sum(axis=1)).ravel()
+    root = np.divide(1, np.sqrt(degree), out=np.zeros(40), where=degree > 0)
+    S = root[:, None] * W.toarray() * root
+    exact = (1 - alpha) * np.linalg.inv(np.eye(40) - alpha * S)
+    rows = np.array([0, 17, 39])  # the last has no neighbour and keeps what it is given
+    for tol in (1e-2, 1e-4, 1e-6):
+        found = graph.reach(W, rows, alpha=alpha, tol=tol)
+        assert np.linalg.norm(found - exact[:, rows], axis=0).max() <= tol + 1e-6
+    assert found[39].tolist() == [0, 0, pytest.approx(1 - alpha, abs=1e-6)]

@@ -10,7 +10,6 @@ import pytest
 from handful import geometry, graph
 from handful.errors import RecipeError
 from handful.queries import GraphCoverage, graph_coverage
-from handful.queries._graph_coverage import reach
 from handful.rng import rng_for
 from handful.types import Array, Snapshot
 
@@ -20,6 +19,11 @@ LINE = np.array([0, 1, 2.5])[:, None]
 def clouds(n: int, seed: int = 0, d: int = 6) -> Array:
     rng = rng_for(seed, None, "test")
     return (rng.normal(size=(n, d)) + 4 * rng.normal(size=(4, d))[np.arange(n) % 4]).astype("f4")
+
+
+def reach(W: Array, alpha: float) -> Array:
+    found: Array = graph.reach(W, np.arange(W.shape[0]), alpha=alpha)  # type: ignore[arg-type]
+    return found
 
 
 def graph_of(x: Array, k: int) -> Array:
