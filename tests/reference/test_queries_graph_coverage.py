@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 from math import exp, sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from handful import geometry, graph
+from handful.bench.run import run
 from handful.errors import RecipeError
 from handful.queries import GraphCoverage, graph_coverage
+from handful.recipes import recipe
 from handful.rng import rng_for
 from handful.types import Array, Snapshot
 
@@ -118,3 +122,20 @@ def test_nothing_hangs_on_the_seed_in_a_pool_of_all_sizes() -> None:
 def test_options_that_mean_nothing_are_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         GraphCoverage(**wrong)  # type: ignore[arg-type]
+
+
+def test_dsac_steady_asks_the_same_images_whatever_the_seed(tmp_path: Path) -> None:
+    """Over rounds, though the network between them starts and shuffles by the seed."""
+    quick = {"epochs": 1, "least_steps": 20, "n_init": 2}
+    asked = []
+    for seed in range(2):
+        made = recipe(
+            "dsac-steady", seed=seed, split="none", schedule="fast", counts=(10, 20, 30),
+            learner=quick,
+        )  # fmt: skip
+        run("digits", made, out=tmp_path / str(seed), report=False)
+        with (tmp_path / str(seed) / "labels.csv").open() as file:
+            answers = [a for a in csv.DictReader(file) if a["source"] == "oracle"]
+        asked.append({(a["round"], a["path"]) for a in answers})
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == 30
