@@ -161,7 +161,8 @@ GROUPS = (
         " on the literal `dsac` gives whole clusters the class of their newest representative"
         " (k_2 = 2,050 images of a mean cluster of 1,300): one wrong one renames them all. `lite1`"
         " is the next larger encoder, an extra; lite0 stays the default. *typical*: `dsac-steady`"
-        " as it was before `graph-coverage`, asked by `typiclust`.",
+        " as it was before `graph-coverage`, asked by `typiclust`. `graph-coverage` draws nothing:"
+        " the spread of `dsac-steady` over seeds is that of training alone, not that over pools.",
         "python benchmarks/run_all.py dsac_stl10 dsac_stl10_lite1",
         (1, 2),
         (
