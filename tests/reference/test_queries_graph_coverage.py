@@ -51,7 +51,7 @@ def test_worked_reach_of_three() -> None:
     assert picks.rows.tolist() == [1, 0]
     middle = (1 + 0.8 * (s01 + s12)) * 0.2 / 0.36
     end = (1 - 0.64 * s12**2 - 0.8 * s01) * 0.2 / 0.36
-    assert picks.memo["coverage"] == pytest.approx([0, middle, middle + end], abs=1e-4)
+    assert picks.memo["coverage"] == pytest.approx([0, middle / 3, (middle + end) / 3], abs=1e-4)
 
 
 def test_two_pairs_of_duplicates_get_one_question_each_first() -> None:
@@ -60,7 +60,8 @@ def test_two_pairs_of_duplicates_get_one_question_each_first() -> None:
     picks = rule.select(Snapshot.from_arrays(embedding=x), 5, rng_for(0, 0, "query"))
     assert picks.rows.tolist() == [0, 2, 4, 1, 3]
     # a pair shares 1 / 1.8 and .8 / 1.8; the second of a pair adds the difference
-    assert picks.memo["coverage"] == pytest.approx([0, 1, 2, 3, 3 + 1 / 9, 3 + 2 / 9], abs=1e-4)
+    expected = np.array([0, 1, 2, 3, 3 + 1 / 9, 3 + 2 / 9]) / 6
+    assert picks.memo["coverage"] == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -109,6 +110,18 @@ def test_nothing_hangs_on_the_seed_in_a_pool_of_all_sizes() -> None:
     found = graph_coverage(x, known, 12, reference=300)
     assert len(set(found)) == 12
     assert (found >= 400).all()
+
+
+def test_more_than_is_looked_at_is_asked_for_in_parts() -> None:
+    x, known = clouds(400), np.full(400, -1)
+    known[::10] = 0
+    rule = GraphCoverage(reference=60)
+    picks = rule.select(Snapshot.from_arrays(embedding=x, known=known), 170, rng_for(0, 0, "query"))
+    assert len(set(picks.rows.tolist())) == 170
+    assert (known[picks.rows] < 0).all()
+    assert len(picks.memo["coverage"]) == 171
+    few = rule.select(Snapshot.from_arrays(embedding=x, known=known), 30, rng_for(0, 0, "query"))
+    assert picks.rows[:30].tolist() == few.rows.tolist()
 
 
 @pytest.mark.parametrize(
