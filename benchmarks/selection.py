@@ -55,6 +55,7 @@ SMALL = frozenset({"embedding", "proba"})  # what a million rows are made with
 GIVEN = frozenset({
     "embedding", "proba", "clusters", "centres", "weights", "draws", "heads", "previous",
 })  # fmt: skip
+IMAGES = frozenset({"lada"})  # rules that ask the learner about new images: a matrix has none
 Figures = dict[str, tuple[float, str]]
 
 
@@ -282,7 +283,7 @@ def rules(only: list[str] | None, parts: frozenset[str]) -> list[str]:
     able = [QUERIES.get(name) for name in QUERIES.names() if not only or name in only]
     return [
         rule.name for rule in able
-        if rule.needs <= parts and not asks_pairs(rule)
+        if rule.needs <= parts and rule.name not in IMAGES and not asks_pairs(rule)
         and rule.__module__.startswith("handful.queries.")
     ]  # fmt: skip
 
