@@ -173,28 +173,17 @@ def dsac_choice_predict() -> Iterator[Cell]:
 
 
 def dsac_choice_rule() -> Iterator[Cell]:
-    """Typical images or those that answers reach most from, and in which embedding.
-
-    On digits, and on STL-10's training part at 32 pixels; as many answers as classes a round.
-    """
-    sets: dict[str, tuple[dict[str, object], dict[str, object]]] = {  # learner, where
-        "digits": ({}, {"split": "none"}),
-        "stl10": (
-            {**ENCODER, "backbone": "lite1", "image_size": 160},
-            {"split": "official", "max_side": 32},
-        ),
-    }
+    """Typical images or those that answers reach most from, and in which embedding, on digits."""
     rules = {
         "typical": QueryPart("typiclust", {"starts": 10}), "coverage": QueryPart("graph-coverage"),
     }  # fmt: skip
-    ways = [(r, d) for r in rules for d in ("both", "first", "embedding")]
     for seed in range(5):
-        for data, (learner, where) in sets.items():
-            for rule, describe in ways:
+        for rule, query in rules.items():
+            for describe in ("both", "first", "embedding"):
                 yield cell(
-                    "dsac_choice_rule", data, "dsac-steady", "fast", seed, schedule="fast",
-                    counts=(10, 20, 30, 40, 50), label=f"dsac-steady {rule}, {describe}",
-                    learner={**learner, "describe": describe}, query=rules[rule], **where,
+                    "dsac_choice_rule", "digits", "dsac-steady", "fast", seed, split="none",
+                    schedule="fast", counts=(10, 20, 30, 40, 50), query=query,
+                    label=f"dsac-steady {rule}, {describe}", learner={"describe": describe},
                 )  # fmt: skip
 
 
