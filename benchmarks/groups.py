@@ -143,8 +143,8 @@ GROUPS = (
         " ten starts; *coverage*: `graph-coverage`. Each sees the *embedding* as it is trained, the"
         " *first* one, which stays, or *both*. Looked at beside it with 3 seeds, not recorded:"
         " pairs of digits as classes, and STL-10's training part at 32 pixels, its ten classes and"
-        " pairs of them, under two encoders; there *first* was better than *both*, and that"
-        " decided.",
+        " pairs of them, under two encoders; there *first* was as good as *both* or better, with"
+        " less spread in each, and that decided.",
         "python benchmarks/run_all.py dsac_choice_rule",
         pairs=(
             ("dsac-steady coverage, first", "dsac-steady typical, both"),
