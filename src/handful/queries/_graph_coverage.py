@@ -38,8 +38,9 @@ class GraphCoverage:
               largest  sum_i max(R_ij - r_i, 0),  then  r_i <- max(r_i, R_ij).
     Needs     ``embedding``.  Starts cold: no label is needed.
     Cost      the k nearest neighbours; n spreadings over n k edges, 18 steps each: 6 s at
-              10,000 images.  Above ``reference`` images so many open and labelled ones are looked at, the
-              same whatever the seed.  Memory: at most 800 MB at 200,000 x 128, or at any n.
+              10,000 images.  Above ``reference`` images so many open and labelled ones are
+              looked at, the same whatever the seed.  Memory: at most 800 MB at 200,000 x 128,
+              or at any n.
     Source    generalised coverage: Bae, Noh & Sutherland, ECCV 2024 (MaxHerding), there with a
               Gaussian kernel; spreading: Zhou et al., NIPS 2003.
     When      The first answers, from none on, where labels are spread over a graph afterwards:
