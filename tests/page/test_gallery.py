@@ -334,6 +334,8 @@ def test_a_first_look_is_blind_until_there_are_suggestions(browser: Any, tmp_pat
 def test_the_gallery_fits_and_shuts_nobody_out(browser: Any, tmp_path: Path, theme: str) -> None:
     """No scrolling for a group at 1280 x 720, 60 tiles at 1920, 44 px by thumb, axe content."""
     with learned(tmp_path / "digits") as page, window(browser, page) as w:
+        w.until(f"{TILES}.length > 0")  # or the page begins with the list that is to be newer
+        w.run("new Promise((done) => setTimeout(done, 500))")  # and hears the news
         large = [row for group in gathered(rows_of(page.project)) for row in group]
         teach_groups(page.project, [large], near=[])
         page.site.tell("groups")
