@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 from math import exp, sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from handful import geometry, graph
 from handful.bench.run import run
@@ -25,15 +27,13 @@ def clouds(n: int, seed: int = 0, d: int = 6) -> Array:
     return (rng.normal(size=(n, d)) + 4 * rng.normal(size=(4, d))[np.arange(n) % 4]).astype("f4")
 
 
-def reach(W: Array, alpha: float) -> Array:
-    found: Array = graph.reach(W, np.arange(W.shape[0]), alpha=alpha)  # type: ignore[arg-type]
-    return found
+def reach(W: csr_array, alpha: float) -> Array:
+    return graph.reach(W, np.arange(W.shape[0]), alpha=alpha)
 
 
-def graph_of(x: Array, k: int) -> Array:
+def graph_of(x: Array, k: int) -> csr_array:
     near = geometry.neighbours(x.astype(np.float32), k)
-    W: Array = graph.knn_graph(near.ids, near.d2).W
-    return W
+    return graph.knn_graph(near.ids, near.d2).W
 
 
 def test_worked_reach_of_three() -> None:
@@ -132,9 +132,9 @@ def test_more_than_is_looked_at_is_asked_for_in_parts() -> None:
         ({"reference": 0}, "query.reference is 0: at least one is needed"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(wrong: dict[str, float], message: str) -> None:
+def test_options_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        GraphCoverage(**wrong)  # type: ignore[arg-type]
+        GraphCoverage(**wrong)
 
 
 def test_dsac_steady_asks_the_same_images_whatever_the_seed(tmp_path: Path) -> None:
